@@ -1,0 +1,135 @@
+"""Runs one stage. Everything that every stage needs is here and nowhere else: parameters, seeds, the tracked run, gates
+on the tables it reads and writes, the check that nothing it depends on changed meanwhile, its metrics, and a last
+word on how to go on when it fails."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+import random
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import BaseModel
+
+import hummingbird.stages
+from hummingbird.errors import UserError, did_you_mean
+from hummingbird.layout import Layout
+from hummingbird.ops import gates, snapshot, tracking
+from hummingbird.ops.files import write_json
+from hummingbird.params import Params, load_params
+
+
+def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
+    """Run stage ``name`` of the project in ``root`` and write ``reports/metrics/NAME.json``.
+
+    Returns:
+        What the stage measured, with ``wall_s`` (seconds) and ``peak_memory_bytes`` (largest resident set among this
+        process and its children).
+
+    Raises:
+        UserError: a wrong name, parameter, input or output; whatever else the stage raises passes through.
+    """
+    start = time.monotonic()
+    _check_name(name)
+    with _how_to_resume(name):
+        params = load_params(root / "params.yaml")
+        layout = Layout(root)
+        knobs = _knobs(params, name)
+        before = snapshot.take(root, name, knobs)
+        with tracking.stage_run(layout, name, knobs, snapshot.stage_hash(root, name, before)) as log:
+            gates.check_inputs(name, layout)
+            stage = importlib.import_module(f"hummingbird.stages.{name}")
+            _seed(params.seed, needs_torch=_reads_models(before))
+            measured: dict[str, float] = stage.run(params, layout, log)
+            gates.check_outputs(name, layout)
+            _check_unchanged(root, name, before)
+            measured = _numbers(name, measured) | {"wall_s": time.monotonic() - start, **_peak_memory()}
+            log.metrics(measured)
+            write_json(layout.metrics(name), measured)
+    return measured
+
+
+def stage_names() -> list[str]:
+    """Names of the modules under ``hummingbird.stages``."""
+    return sorted(module.name for module in pkgutil.iter_modules(hummingbird.stages.__path__))
+
+
+def _check_name(name: str) -> None:
+    if name not in stage_names():
+        raise UserError(f"no stage {name!r}; {did_you_mean(name, stage_names())}", "dvc dag shows all stages")
+
+
+def _knobs(params: Params, name: str) -> dict[str, Any]:
+    """The parameters a stage depends on: its own section and the seed."""
+    section = getattr(params, name, None)
+    values = {name: section.model_dump(mode="json")} if isinstance(section, BaseModel) else {}
+    return {"seed": params.seed, **values}
+
+
+def _reads_models(before: Mapping[str, str]) -> bool:
+    """Whether a stage will use torch, even if it imports it late: it does if it reads a model."""
+    return any(path.startswith("artifacts/") for path in before)
+
+
+def _seed(seed: int, needs_torch: bool) -> None:
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed)  # libraries draw from the global generator
+    if needs_torch or "torch" in sys.modules:
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def _check_unchanged(root: Path, name: str, before: snapshot.Snapshot) -> None:
+    after = snapshot.take(root, name, _knobs(load_params(root / "params.yaml"), name))
+    if names := snapshot.changed(before, after):
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise UserError(
+            f"{shown} changed while stage {name} ran, so nobody could say what made its output",
+            f"leave these files alone and run again: dvc repro {name}",
+        )
+
+
+def _numbers(name: str, measured: Mapping[str, float]) -> dict[str, float]:
+    bad = [key for key, value in measured.items() if not math.isfinite(value)]
+    if bad:
+        raise UserError(
+            f"stage {name} measured no finite number for {', '.join(bad)}",
+            f"look at its curves in MLflow, mend the cause, then: dvc repro {name}",
+        )
+    return {key: float(value) for key, value in measured.items()}
+
+
+def _peak_memory() -> dict[str, float]:
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, KiB elsewhere
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return {"peak_memory_bytes": float(unit * max(resource.getrusage(it).ru_maxrss for it in who))}
+
+
+@contextmanager
+def _how_to_resume(name: str) -> Iterator[None]:
+    """Turn SIGTERM into a clean stop, and print the command that goes on if the block fails."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except BaseException as error:
+        verb = "was stopped" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+        print(f"stage {name} {verb}. To go on from where it was: dvc repro {name}", file=sys.stderr)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
