@@ -1,0 +1,62 @@
+"""Files and folders that are either whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hummingbird.errors import UserError
+
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def explain_disk_errors(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` while ``path`` is written into a :class:`UserError` with the cause and the next step."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in _OUT_OF_SPACE
+        step = "free some disk space and run again" if full else f"make {path.parent} writable and run again"
+        raise UserError(f"cannot write {path}: {error.strerror or error}", step) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; it takes the place of ``path`` when the block ends without an error.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    part = path.with_name(f".{path.name}.part")
+    with explain_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield part
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """As :func:`replacing`, for a folder: yields an empty one beside it. An older ``folder`` is removed at the end.
+
+    Raises:
+        UserError: the parent folder cannot be written to, or the disk is full.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    with explain_disk_errors(folder):
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
+            yield part
+            if folder.exists():
+                shutil.rmtree(folder)
+            os.replace(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,137 @@
+"""Stage ``download``: raw clips from their source into tar shards and the first clip table."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hummingbird.data.clips import clip_table, reason_counts, write_table
+from hummingbird.data.files import explain_disk_errors, replacing_folder
+from hummingbird.data.shards import Sample, write_shard
+from hummingbird.data.sheets import save_sheet, table_sheet
+from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, open_source
+from hummingbird.errors import UserError
+from hummingbird.layout import Layout
+from hummingbird.params import Download, Params
+from hummingbird.runlog import RunLog
+
+_FEW = 64  # clips; fewer are not worth the start of worker processes
+
+
+def _draw(source: ClipSource, pool: ProcessPoolExecutor | None, first: int, last: int) -> Iterator[RawClip]:
+    if pool is None:
+        return map(source.clip, range(first, last))
+    return pool.map(source.clip, range(first, last), chunksize=8)
+
+
+def _row(clip: RawClip, shard: str, key: str, min_frames: int) -> dict[str, Any]:
+    problem = clip.problem
+    if not problem and clip.info and clip.info.num_frames < min_frames:
+        problem = f"too_short: {clip.info.num_frames} frames"
+    return {
+        "clip_id": clip.clip_id,
+        "shard": shard if clip.info else "",
+        "key": key,
+        "caption": clip.caption,
+        "duration_s": clip.info.duration_s if clip.info else None,
+        "fps": clip.info.fps if clip.info else None,
+        "width": clip.info.width if clip.info else None,
+        "height": clip.info.height if clip.info else None,
+        "num_frames": clip.info.num_frames if clip.info else None,
+        "sha256": hashlib.sha256(clip.video).hexdigest() if clip.video else None,
+        "source": clip.source,
+        "kept": not problem,
+        "reason": problem,
+    }
+
+
+def _make_shard(clips: Iterator[RawClip], first: int, folder: Path, name: str, params: Download) -> None:
+    """Write one shard, its truth and, last, its rows: where the rows are, the shard is finished."""
+    rows: list[dict[str, Any]] = []
+    truth: list[dict[str, Any]] = []
+
+    def samples() -> Iterator[Sample]:
+        for number, clip in enumerate(clips, start=first):
+            row = _row(clip, f"{name}.tar", f"{number:08d}", params.min_frames)
+            rows.append(row)
+            if clip.truth:
+                truth.append(clip.truth)
+            if clip.info:
+                meta = {key: row[key] for key in ("clip_id", "caption", "fps", "num_frames", "sha256", "source")}
+                yield Sample(row["key"], clip.video, meta)
+
+    write_shard(folder / f"{name}.tar", samples())
+    write_table(pl.DataFrame(truth, schema=TRUTH_SCHEMA, orient="row"), folder / f"{name}.truth.parquet")
+    write_table(clip_table(rows), folder / f"{name}.rows.parquet")
+
+
+def _make_shards(params: Download, source: ClipSource, work: Path, log: RunLog) -> list[str]:
+    """Make every shard that ``work`` does not hold already; names of all of them, in order."""
+    starts = range(0, len(source), params.clips_per_shard)
+    names = [f"{number:05d}" for number in range(len(starts))]
+    left = [(n, s) for n, s in zip(names, starts, strict=True) if not (work / f"{n}.rows.parquet").is_file()]
+    many = sum(min(params.clips_per_shard, len(source) - start) for _, start in left) > _FEW
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if many else None
+    try:
+        for name, start in left:
+            stop = min(start + params.clips_per_shard, len(source))
+            clips = log.progress(_draw(source, pool, start, stop), f"shard {name}", total=stop - start)
+            _make_shard(clips, start, work, name, params)
+    finally:
+        if pool:
+            pool.shutdown(cancel_futures=True)
+    return names
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
+
+
+def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
+    """Write ``data/raw`` (shards and clip table), the truth table and a contact sheet.
+
+    A killed run continues after its last finished shard.
+
+    Raises:
+        UserError: the source cannot be used, no clip of it can, or the disk cannot be written to.
+    """
+    source = open_source(params.download)
+    key = hashlib.sha256((params.download.model_dump_json() + source.fingerprint()).encode()).hexdigest()
+    work = layout.work("download", key[:16])
+    with explain_disk_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+    names = _make_shards(params.download, source, work, log)
+    table = pl.concat([pl.read_parquet(work / f"{name}.rows.parquet") for name in names])
+    dropped = reason_counts(table)
+    if not table["kept"].any():
+        why = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        raise UserError(
+            f"no clip of {params.download.source} can be used: {why}",
+            "look at download.source, download.csv and download.min_frames in params.yaml",
+        )
+    truth = pl.concat([pl.read_parquet(work / f"{name}.truth.parquet") for name in names])
+    write_table(truth, layout.truth)
+    with replacing_folder(layout.raw) as folder:
+        (folder / "shards").mkdir()
+        for name in names:
+            _link(work / f"{name}.tar", folder / "shards" / f"{name}.tar")
+        write_table(table, folder / "clips.parquet")
+    if (picture := table_sheet(layout.raw / "shards", table)) is not None:
+        save_sheet(picture, layout.sheets("download") / "raw.png")
+        log.image("raw clips", picture)
+    shutil.rmtree(work, ignore_errors=True)
+    kept = table.filter(pl.col("kept"))
+    figures = {"clips": len(table), "kept": len(kept), "kept_seconds": float(kept["duration_s"].sum())}
+    return {**figures, **{f"dropped_{reason}": float(count) for reason, count in dropped.items()}}
