@@ -13,7 +13,7 @@ import yaml
 
 from hummingbird.layout import Layout
 from hummingbird.ops import runner, tracking
-from hummingbird.params import Params
+from hummingbird.params import Params, dump_params
 from hummingbird.runlog import RunLog
 
 Stage = Callable[[Params, Layout, RunLog], dict[str, float]]
@@ -41,7 +41,7 @@ def root(tmp_path: Path, empty_database: Path) -> Path:
     """A project folder whose stage ``toy`` depends on ``code.py`` (small) and ``big.bin`` (2 MiB)."""
     (tmp_path / "code.py").write_text("x = 1\n")
     (tmp_path / "big.bin").write_bytes(bytes(2 << 20))
-    (tmp_path / "params.yaml").write_text("seed: 7\n")
+    (tmp_path / "params.yaml").write_text(dump_params(Params(seed=7)))
     toy = {"cmd": "hummingbird stage toy", "deps": ["code.py", "big.bin"]}
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"toy": toy}}))
     shutil.copy(empty_database, tmp_path / "mlflow.db")

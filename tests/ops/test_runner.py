@@ -15,7 +15,7 @@ from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.ops.runner import run_stage, stage_names
 from hummingbird.ops.tracking import connect, record_path
-from hummingbird.params import Params
+from hummingbird.params import Download, Params, dump_params
 from hummingbird.runlog import RunLog
 
 
@@ -71,7 +71,7 @@ def test_global_generators_start_from_the_seed(root: Path, install: Install) -> 
 @pytest.mark.parametrize("touched", ["code.py", "big.bin", "params.yaml"])
 def test_a_dependency_that_changes_meanwhile_fails_the_stage(root: Path, install: Install, touched: str) -> None:
     def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
-        content = b"seed: 8\n" if touched == "params.yaml" else bytes(3 << 20)
+        content = dump_params(Params(seed=8)).encode() if touched == "params.yaml" else bytes(3 << 20)
         (root / touched).write_bytes(content)
         return {}
 
@@ -83,7 +83,7 @@ def test_a_dependency_that_changes_meanwhile_fails_the_stage(root: Path, install
 
 def test_a_parameter_of_another_stage_may_change_meanwhile(root: Path, install: Install) -> None:
     def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
-        (root / "params.yaml").write_text("seed: 7\ndownload: {clips: 5}\n")
+        (root / "params.yaml").write_text(dump_params(Params(seed=7, download=Download(clips=5))))
         return {}
 
     install(run)

@@ -1,0 +1,159 @@
+"""Typed, validated parameters: one model per stage section of ``params.yaml``, the active and complete set."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from hummingbird.errors import UserError
+from hummingbird.explain import explain_errors, missing_names
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """Base of all parameter sections: an unknown name is an error, and a value is never turned into another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Optim(Section):
+    """One phase of training."""
+
+    steps: Positive
+    batch_size: Positive
+    learning_rate: Rate
+    lr_schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
+    max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    accumulate: Positive = 1
+    ema_decay: Fraction = 0.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
+    sample_every: Annotated[int, Field(ge=0)] = 0
+
+
+class Foundation(Section):
+    """Where the teacher, the reward models and the helpers come from."""
+
+    mode: Literal["fetch", "train"] = "fetch"
+    source: str = "assets/miniature"
+    budget: Annotated[float, Field(gt=0.0)] = 1.0  # `train`: multiplies every number of steps
+
+
+class Download(Section):
+    """The raw crawl: ``world`` (generated), or a folder and CSV of real clips in WebVid's format."""
+
+    source: str = "world"
+    csv: str | None = None
+    clips: Positive = 1024
+    world_seed: int = 11
+    spoilt_share: Fraction = 0.4
+    sloppy_share: Fraction = 0.5
+    frames: Positive = 8
+    size: Positive = 32
+    fps: Positive = 8
+    clips_per_shard: Positive = 256
+    min_frames: Positive = 8  # shorter clips are not kept
+
+
+class Recaption(Section):
+    """Rewriting of captions by a causal language model."""
+
+    model: str | None = None  # a local folder; none = the foundation's `recaptioner`
+    batch_size: Positive = 64
+    max_new_tokens: Positive = 77
+
+
+class Encode(Section):
+    """Latents and text embeddings of every kept clip."""
+
+    height: Positive = 32  # frames are scaled to cover this size and centre-cropped
+    width: Positive = 32
+    max_frames: Positive | None = None  # of a clip; none = all of them
+    batch_frames: Positive = 128  # through the VAE at once
+    clips_per_shard: Positive = 512
+
+
+class Vbench(Section):
+    """Prompts, seeds and settings under which the models are judged."""
+
+    prompts: Positive = 256  # one object, combinations held out of training
+    two_object_prompts: Positive = 48
+    prompt_seed: int = 97
+    seeds: tuple[int, ...] = (1, 2, 3)  # prompt i is sampled with seed i mod their number
+    negative_prompts: Positive = 126  # the first of the one-object prompts, for comparing negative prompts
+    negative_prompt: str = "blurry noisy dark washed out pixelated low quality distorted frozen footage"
+    diversity_prompts: Positive = 16  # the first of them, sampled again with each of the seeds below
+    diversity_seeds: tuple[int, ...] = (11, 12, 13)
+    batch_size: Positive = 32
+    shown_prompts: Positive = 8  # whose videos are kept for the report
+    fps: Positive = 8
+
+
+class Latency(Section):
+    """Teacher against student, timed in turns in one process."""
+
+    prompt: str = "a large plain red circle moves slowly left on sea"
+    teacher_repeats: Annotated[int, Field(ge=2)] = 7
+    student_repeats: Annotated[int, Field(ge=2)] = 21
+    component_repeats: Positive = 2
+    warmup: Positive = 1
+    large_batch: Positive = 8
+    large_batch_repeats: Annotated[int, Field(ge=2)] = 3
+    threads: Positive | None = None  # of torch; none = leave as it is
+
+
+class Params(Section):
+    """The whole of ``params.yaml``."""
+
+    seed: int = 1
+    foundation: Foundation = Foundation()
+    download: Download = Download()
+    recaption: Recaption = Recaption()
+    encode: Encode = Encode()
+    vbench: Vbench = Vbench()
+    latency: Latency = Latency()
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate a parameter file, which must be complete.
+
+    The file is read as DVC reads it (YAML 1.2: ``1e-4`` is a number, a name that occurs twice is an error).
+
+    Raises:
+        UserError: the file is missing or not YAML, a name is unknown or missing, or a value is of the wrong type or out
+            of its range. All mistakes are listed together.
+    """
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"no parameter file {path}", f"run from the project folder, or: git checkout {path}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}", "mend the line named above") from error
+    try:
+        params = Params.model_validate_json(json.dumps({} if raw is None else raw, default=str))
+    except ValidationError as error:
+        raise _mistakes(path, explain_errors(error, Params)) from error
+    if missing := missing_names(params):
+        raise _mistakes(path, [f"missing {name}" for name in missing])
+    return params
+
+
+def dump_params(params: Params) -> str:
+    """The complete parameter file that :func:`load_params` reads back as ``params``."""
+    return yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, width=120)
+
+
+def _mistakes(path: Path, lines: list[str]) -> UserError:
+    listed = "\n  ".join([f"{path} is not a valid parameter set:", *lines])
+    return UserError(listed, f"mend {path}, then: hummingbird params check")
