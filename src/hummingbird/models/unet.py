@@ -1,0 +1,151 @@
+"""The denoiser: diffusers' ``UNet3DConditionModel`` with what VideoCrafter2 and Hummingbird add to it.
+
+Both descend from ModelScope's network, so its blocks are used as they are (facts: same order of layers, same temporal
+transformer after ``conv_in``). Added here: an fps embedding summed to the time embedding, an optional middle block
+(Hummingbird 0.7B has none), the guidance embedding's projection (``time_cond_proj_dim``, already in the parent) and,
+for the miniature, a projection of the mean text embedding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import UNet3DConditionModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.embeddings import TimestepEmbedding
+from diffusers.models.resnet import TemporalConvLayer
+from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
+from torch import Tensor, nn
+
+
+class VideoUNet(UNet3DConditionModel):
+    """Text-conditioned video denoiser.
+
+    Shapes: ``sample`` [B, C, T, h, w], ``timestep`` [] or [B], ``encoder_hidden_states`` [B, L, D],
+    ``fps`` [] or [B], ``timestep_cond`` [B, time_cond_proj_dim]; returns the prediction [B, C, T, h, w].
+
+    Args:
+        fps_condition: add an embedding of the frame rate to that of the timestep.
+        default_fps: the frame rate assumed where none is given (16 in VideoCrafter2).
+        has_mid_block: keep the middle block; without it 0.9B becomes 0.7B.
+        pooled_text: also add a projection of the mean text embedding (miniature only; not in VideoCrafter2).
+        temporal_dropout: dropout inside the temporal convolutions (0.1 in VideoCrafter2).
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        in_channels: int = 4,
+        out_channels: int = 4,
+        down_block_types: tuple[str, ...] = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
+        up_block_types: tuple[str, ...] = ("UpBlock3D",) + ("CrossAttnUpBlock3D",) * 3,
+        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        layers_per_block: int = 2,
+        norm_num_groups: int = 32,
+        cross_attention_dim: int = 1024,
+        attention_head_dim: int = 64,
+        time_cond_proj_dim: int | None = None,
+        fps_condition: bool = True,
+        default_fps: int = 16,
+        has_mid_block: bool = True,
+        pooled_text: bool = False,
+        temporal_dropout: float = 0.1,
+    ) -> None:
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            down_block_types=down_block_types,
+            up_block_types=up_block_types,
+            block_out_channels=block_out_channels,
+            layers_per_block=layers_per_block,
+            norm_num_groups=norm_num_groups,
+            cross_attention_dim=cross_attention_dim,
+            attention_head_dim=attention_head_dim,
+            time_cond_proj_dim=time_cond_proj_dim,
+        )
+        width = block_out_channels[0]
+        self.fps_embedding = TimestepEmbedding(width, width * 4) if fps_condition else None
+        self.text_projection = nn.Linear(cross_attention_dim, width * 4) if pooled_text else None
+        if not has_mid_block:
+            self.mid_block = None
+        if time_cond_proj_dim is not None:  # starts as if there were no guidance embedding
+            nn.init.zeros_(self.time_embedding.cond_proj.weight)
+        for module in self.modules():
+            if isinstance(module, TemporalConvLayer):
+                for layer in module.modules():
+                    if isinstance(layer, nn.Dropout):
+                        layer.p = temporal_dropout
+
+    def _embed(
+        self, sample: Tensor, timestep: Tensor | float, text: Tensor, timestep_cond: Tensor | None, fps: Tensor | None
+    ) -> Tensor:
+        """The sum of all global conditions, [B, 4 * width]."""
+        batch = sample.shape[0]
+        steps = torch.as_tensor(timestep, device=sample.device).expand(batch)
+        embedding = self.time_embedding(self.time_proj(steps).to(sample.dtype), timestep_cond)
+        if self.fps_embedding is not None:
+            rate = torch.as_tensor(self.config.default_fps if fps is None else fps, device=sample.device).expand(batch)
+            embedding = embedding + self.fps_embedding(self.time_proj(rate).to(sample.dtype))
+        if self.text_projection is not None:
+            embedding = embedding + self.text_projection(text.mean(dim=1))
+        return embedding
+
+    def forward(  # type: ignore[override]  # fewer options than the parent, and fps
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        timestep_cond: Tensor | None = None,
+        fps: Tensor | None = None,
+        return_dict: bool = True,
+    ) -> UNet3DConditionOutput | tuple[Tensor]:
+        batch, _, frames, height, width = sample.shape
+        factor = 2**self.num_upsamplers
+        if height % factor or width % factor:
+            raise ValueError(f"latent height and width must be multiples of {factor}, got {height} x {width}")
+        embedding = self._embed(sample, timestep, encoder_hidden_states, timestep_cond, fps)
+        embedding = embedding.repeat_interleave(frames, dim=0)
+        text = encoder_hidden_states.repeat_interleave(frames, dim=0)
+
+        hidden = self.conv_in(sample.transpose(1, 2).flatten(0, 1))
+        hidden = self.transformer_in(hidden, num_frames=frames, return_dict=False)[0]
+        skips: tuple[Tensor, ...] = (hidden,)
+        for block in self.down_blocks:
+            hidden, states = block(**self._block_inputs(block, hidden, embedding, text, frames))
+            skips += states
+        if self.mid_block is not None:
+            hidden = self.mid_block(hidden, embedding, encoder_hidden_states=text, num_frames=frames)
+        for block in self.up_blocks:
+            count = len(block.resnets)
+            skips, states = skips[:-count], skips[-count:]
+            inputs = self._block_inputs(block, hidden, embedding, text, frames)
+            hidden = block(**inputs, res_hidden_states_tuple=states)
+        hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
+        out = hidden.unflatten(0, (batch, frames)).transpose(1, 2)
+        return UNet3DConditionOutput(sample=out) if return_dict else (out,)
+
+    @staticmethod
+    def _block_inputs(block: nn.Module, hidden: Tensor, embedding: Tensor, text: Tensor, frames: int) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"hidden_states": hidden, "temb": embedding, "num_frames": frames}
+        if getattr(block, "has_cross_attention", False):
+            inputs["encoder_hidden_states"] = text
+        return inputs
+
+
+def miniature_unet(text_width: int) -> VideoUNet:
+    """The miniature teacher: latents [16, T, 4, 4], two levels, two layers a level, middle block."""
+    return VideoUNet(
+        in_channels=16,
+        out_channels=16,
+        down_block_types=("CrossAttnDownBlock3D", "CrossAttnDownBlock3D"),
+        up_block_types=("CrossAttnUpBlock3D", "CrossAttnUpBlock3D"),
+        block_out_channels=(40, 80),
+        layers_per_block=2,
+        norm_num_groups=8,
+        cross_attention_dim=text_width,
+        attention_head_dim=8,
+        default_fps=8,
+        pooled_text=True,
+        temporal_dropout=0.0,
+    )

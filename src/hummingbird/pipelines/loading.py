@@ -1,0 +1,95 @@
+"""The models of the chain, by name, as ready pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler
+from safetensors.torch import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from hummingbird.errors import UserError, did_you_mean
+from hummingbird.layout import Layout
+from hummingbird.models.unet import VideoUNet
+from hummingbird.pipelines.text_to_video import TextToVideoPipeline
+
+ModelName = Literal["teacher", "pruned", "stage1", "stage2", "reneg"]
+
+STUDENT_STEPS = 4
+STUDENT_GUIDANCE = 3.5
+NEGATIVE_EMBEDDING = "negative_embedding.safetensors"
+
+
+def student_scheduler(teacher: DDIMScheduler) -> LCMScheduler:
+    """The multi-step consistency sampler on the teacher's own noise schedule (50-step solver grid)."""
+    return LCMScheduler.from_config(teacher.config, original_inference_steps=50, timestep_scaling=10.0)
+
+
+def require(path: Path, made_by: str) -> Path:
+    """``path``, or an error that says which stage makes it."""
+    if not path.exists():
+        raise UserError(f"there is no model at {path}", f"make it: dvc repro {made_by}")
+    return path
+
+
+def load_teacher(foundation: Path) -> TextToVideoPipeline:
+    """The foundation's teacher with its VAE and text encoder."""
+    require(foundation / "unet", "foundation")
+    pipeline = TextToVideoPipeline(
+        vae=AutoencoderKL.from_pretrained(foundation / "vae"),
+        text_encoder=CLIPTextModel.from_pretrained(foundation / "text_encoder"),
+        tokenizer=CLIPTokenizer.from_pretrained(foundation / "tokenizer"),
+        unet=VideoUNet.from_pretrained(foundation / "unet"),
+        scheduler=DDIMScheduler.from_pretrained(foundation / "scheduler"),
+    )
+    return _frozen(pipeline)
+
+
+def student_pipeline(teacher: TextToVideoPipeline, unet: VideoUNet) -> TextToVideoPipeline:
+    """A few-step pipeline around ``unet`` that shares everything else with the teacher."""
+    return _frozen(
+        TextToVideoPipeline(
+            vae=teacher.vae,
+            text_encoder=teacher.text_encoder,
+            tokenizer=teacher.tokenizer,
+            unet=unet,
+            scheduler=student_scheduler(teacher.scheduler),
+            num_inference_steps=STUDENT_STEPS,
+            guidance_scale=STUDENT_GUIDANCE,
+            num_frames=teacher.config.num_frames,
+            fps=teacher.config.fps,
+            sample_size=teacher.config.sample_size,
+        )
+    )
+
+
+def load_pipeline(layout: Layout, model: str) -> TextToVideoPipeline:
+    """Load one of the chain's models: ``teacher``, ``pruned``, ``stage1``, ``stage2``, or ``reneg`` (the teacher with
+    the learned negative embedding).
+
+    Raises:
+        UserError: unknown name, or the stage that makes the model has not run.
+    """
+    if model not in get_args(ModelName):
+        raise UserError(f"unknown model {model!r}", did_you_mean(model, get_args(ModelName)))
+    if model == "teacher":
+        return load_teacher(layout.foundation)
+    if model == "reneg":
+        file = require(layout.reneg / NEGATIVE_EMBEDDING, "reneg")
+        teacher = load_teacher(layout.foundation)
+        teacher.negative_prompt_embeds = load_file(file)["negative_prompt_embeds"]
+        return teacher
+    if model == "pruned":
+        unet = VideoUNet.from_pretrained(require(layout.stage1 / "pruned", "stage1"))
+        return student_pipeline(load_teacher(layout.foundation), unet)
+    folder = layout.stage1 if model == "stage1" else layout.stage2
+    return _frozen(TextToVideoPipeline.from_pretrained(require(folder / "pipeline", model)))
+
+
+def _frozen(pipeline: TextToVideoPipeline) -> TextToVideoPipeline:
+    for component in (pipeline.vae, pipeline.text_encoder, pipeline.unet):
+        component.requires_grad_(False).eval().to(torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
