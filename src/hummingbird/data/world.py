@@ -121,10 +121,7 @@ def caption(scene: Scene) -> str:
             f"a {first.texture} {first.color} {first.shape} {scene.relation} "
             f"a {second.texture} {second.color} {second.shape}"
         )
-    if scene.motion in _DIRECTION:
-        action = f"moves {scene.speed} {scene.motion}"
-    else:
-        action = "stays still"
+    action = f"moves {scene.speed} {scene.motion}" if scene.motion in _DIRECTION else "stays still"
     camera = ""
     if scene.motion in CAMERA_MOTIONS:
         verb, direction = scene.motion.split()

@@ -37,7 +37,7 @@ _QUALITY_TAG = {
 
 
 def miniature_scheduler() -> DDIMScheduler:
-    """v-prediction on a cosine schedule with zero terminal SNR, trailing timesteps (facts: what was measured to learn)."""
+    """v-prediction on a cosine schedule with zero terminal SNR, trailing timesteps: what was measured to learn."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="squaredcos_cap_v2",
@@ -119,7 +119,7 @@ class DiffusionMethod:
 
 
 def train(out: Path, *, seed: int, budget: float, log: RunLog, vae_folder: Path) -> dict[str, float]:
-    """Train the teacher from nothing; writes ``unet``, ``text_encoder``, ``tokenizer`` and ``scheduler`` below ``out``."""
+    """Train the teacher from nothing into ``unet``, ``text_encoder``, ``tokenizer`` and ``scheduler`` below ``out``."""
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
     optim = Optim(
         steps=max(2, int(5000 * budget)),

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hummingbird.data import world
-from hummingbird.models.vae import decode_frames, encode_frames, miniature_vae, pixels_from_video, posterior, reconstruct
+from hummingbird.models.vae import (
+    decode_frames,
+    encode_frames,
+    miniature_vae,
+    pixels_from_video,
+    posterior,
+    reconstruct,
+)
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
 from hummingbird.training.trainer import Trainer

@@ -50,7 +50,9 @@ def solver_timesteps(num_timesteps: int, solver_steps: int) -> Tensor:
     return torch.arange(1, solver_steps + 1) * skip - 1
 
 
-def boundary_scalings(timesteps: Tensor, like: Tensor, *, sigma_data: float = 0.5, timestep_scaling: float = 10.0) -> tuple[Tensor, Tensor]:
+def boundary_scalings(
+    timesteps: Tensor, like: Tensor, *, sigma_data: float = 0.5, timestep_scaling: float = 10.0
+) -> tuple[Tensor, Tensor]:
     """c_skip and c_out of the consistency function f = c_skip x_t + c_out x_0; exactly (1, 0) at t = 0.
 
     Source: Latent Consistency Models, with s = 10 t: c_skip = sd^2 / (s^2 + sd^2), c_out = s / sqrt(s^2 + sd^2).

@@ -10,17 +10,33 @@ from hummingbird.errors import UserError
 
 #: Words besides the captions' own that the miniature tokenizer knows whole: quality tags, as on the web.
 QUALITY_WORDS = (
-    "blurry noisy pixelated compressed dark underexposed washed out faded frozen static shaky distorted "
-    "sharp clear bright detailed clip video footage quality low high"
-).split()
+    *("blurry", "noisy", "pixelated", "compressed", "dark", "underexposed", "washed", "faded", "frozen", "static"),
+    *(
+        "shaky",
+        "distorted",
+        "sharp",
+        "clear",
+        "bright",
+        "detailed",
+        "clip",
+        "video",
+        "footage",
+        "quality",
+        "low",
+        "high",
+    ),
+)
+_GRAMMAR = (
+    *("a", "moves", "stays", "still", "on", "while", "the", "camera", "zooms", "pans"),
+    *("in", "out", "left", "right", "up", "down", "of", "above", "below"),
+)
 MAX_LENGTH = 24
 
 
 def world_vocabulary() -> list[str]:
     """Every word of the miniature world's captions and of its quality tags, sorted."""
     facts = [*world.COLORS, *world.SHAPES, *world.TEXTURES, *world.SIZES, *world.BACKGROUNDS, *world.SPEEDS]
-    grammar = "a moves stays still on while the camera zooms pans in out left right up down of above below".split()
-    return sorted({*facts, *grammar, *QUALITY_WORDS})
+    return sorted({*facts, *_GRAMMAR, *QUALITY_WORDS})
 
 
 def build_world_tokenizer(max_length: int = MAX_LENGTH) -> CLIPTokenizer:
@@ -82,7 +98,9 @@ def check_prompt(tokenizer: CLIPTokenizer, prompt: str) -> None:
     """
     words = prompt.split()
     if not words:
-        raise UserError("the prompt is empty", 'say what to show, e.g. "a large plain red circle moves slowly left on sea"')
+        raise UserError(
+            "the prompt is empty", 'say what to show, e.g. "a large plain red circle moves slowly left on sea"'
+        )
     if not any(len(tokenizer.tokenize(word)) == 1 for word in words):
         raise UserError(
             f"the text encoder knows none of the words of {prompt!r}",

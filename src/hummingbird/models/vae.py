@@ -68,7 +68,7 @@ def encode_frames(vae: AutoencoderKL, frames: Tensor) -> Tensor:
 
 
 def decode_frames(vae: AutoencoderKL, latents: Tensor, chunk: int | None = None) -> Tensor:
-    """Normalised latents [N, C, h, w] -> frames [N, 3, H, W] around [-1, 1]; ``chunk`` frames at a time bound memory."""
+    """Normalised latents [N, C, h, w] -> frames [N, 3, H, W] around [-1, 1], ``chunk`` frames at a time."""
     z = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
     parts = z.split(chunk) if chunk else (z,)
     return torch.cat([reconstruct(vae, part) for part in parts])

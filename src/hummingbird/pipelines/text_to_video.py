@@ -61,9 +61,7 @@ class TextToVideoPipeline(DiffusionPipeline):
         sample_size: tuple[int, int] = (32, 32),
     ) -> None:
         super().__init__()
-        self.register_modules(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
+        self.register_modules(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
         self.register_to_config(
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
@@ -121,7 +119,9 @@ class TextToVideoPipeline(DiffusionPipeline):
         latents, generators = self.initial_noise(seeds, num_frames or self.config.num_frames)
         if isinstance(self.scheduler, LCMScheduler):
             if negative_prompt is not None or negative_prompt_embeds is not None:
-                raise ValueError("a guidance-distilled student has no unconditional pass, so it takes no negative prompt")
+                raise ValueError(
+                    "a guidance-distilled student has no unconditional pass, so it takes no negative prompt"
+                )
             latents = self._sample_student(latents, generators, text, steps, scale, rate)
         else:
             negative = self._negative(len(prompts), negative_prompt, negative_prompt_embeds)

@@ -53,5 +53,7 @@ def load(path: Path) -> Checkpoint | None:
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"the checkpoint {path} cannot be read: {error}", f"delete it to start over: rm {path}") from error
+        raise UserError(
+            f"the checkpoint {path} cannot be read: {error}", f"delete it to start over: rm {path}"
+        ) from error
     return Checkpoint(step=data["step"], state=data["state"], history=data["history"])

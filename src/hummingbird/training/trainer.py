@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import polars as pl
 import torch
 from accelerate import Accelerator
 from diffusers.optimization import get_scheduler
@@ -62,7 +61,6 @@ class Trainer:
     Args:
         data: batch of a step, ``data(step)``.
         work: folder for the checkpoint; must be outside DVC outputs.
-        curve: CSV of the logged series, written at the end.
         on_step: called after every step with its number (from 1), e.g. to draw samples.
     """
 
@@ -75,13 +73,12 @@ class Trainer:
         work: Path,
         seed: int,
         log: RunLog,
-        curve: Path | None = None,
         on_step: Callback | None = None,
         description: str = "training",
     ) -> None:
         self.method, self.data, self.optim = method, data, optim
         self.path = work / "checkpoint.pt"
-        self.seed, self.log, self.curve, self.on_step = seed, log, curve, on_step
+        self.seed, self.log, self.on_step = seed, log, on_step
         self.description = description
         precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[optim.precision]
         self.accelerator = Accelerator(mixed_precision=precision, gradient_accumulation_steps=1)
@@ -127,7 +124,6 @@ class Trainer:
         if self.ema is not None:
             self.ema.copy_to(self.parameters)
         model.eval()
-        self._write_curve()
         return self.history
 
     def _step(self, step: int) -> dict[str, float]:
@@ -183,11 +179,3 @@ class Trainer:
             self.ema.load_state_dict(found.state["ema"])
         self.history = found.history
         return found.step
-
-    def _write_curve(self) -> None:
-        if self.curve is None:
-            return
-        self.curve.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.curve.with_suffix(".partial")
-        pl.DataFrame(self.history, infer_schema_length=None).write_csv(partial)
-        partial.replace(self.curve)

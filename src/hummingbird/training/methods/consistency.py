@@ -67,7 +67,9 @@ class ConsistencyDistillation:
             target = self.consistency_function(previous, end, text, condition, fps)
         return ConsistencyStep(pseudo_huber(prediction, target, self.huber_c), prediction)
 
-    def consistency_function(self, noisy: Tensor, timesteps: Tensor, text: Tensor, condition: Tensor, fps: Tensor) -> Tensor:
+    def consistency_function(
+        self, noisy: Tensor, timesteps: Tensor, text: Tensor, condition: Tensor, fps: Tensor
+    ) -> Tensor:
         """f(x_t, t) = c_skip x_t + c_out x_0, the student's prediction of the clean latents."""
         output = self.student(noisy, timesteps, text, timestep_cond=condition, fps=fps).sample
         x0, _ = self.schedule.clean_and_noise(output, noisy, timesteps)
