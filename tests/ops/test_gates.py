@@ -74,7 +74,7 @@ def test_a_broken_table_names_expectation_value_and_page(tmp_path: Path, change:
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     write(layout, "download", clips().drop("sha256"))
-    with pytest.raises(UserError, match="expect_column_to_exist.*sha256"):
+    with pytest.raises(UserError, match=r"expect_column_to_exist.*sha256"):
         gates.check_inputs("vqa_filter", layout)
 
 

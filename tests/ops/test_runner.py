@@ -18,7 +18,6 @@ from hummingbird.ops.tracking import connect, record_path
 from hummingbird.params import Download, Params, dump_params
 from hummingbird.runlog import RunLog
 
-
 Install = Callable[[Any], None]
 
 
@@ -133,7 +132,7 @@ def test_wrong_names_and_missing_inputs_are_explained(root: Path, install: Insta
     with pytest.raises(UserError, match="did you mean 'toy'"):
         run_stage("tyo", root)
     (root / "code.py").unlink()
-    with pytest.raises(UserError, match="needs code.py"):
+    with pytest.raises(UserError, match=r"needs code\.py"):
         run_stage("toy", root)
 
 

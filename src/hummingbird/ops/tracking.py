@@ -161,19 +161,19 @@ def _terminated(client: MlflowClient, *run_ids: str | None) -> Iterator[None]:
     status = "FINISHED"
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
-    except BaseException as error:
+    except Exception as error:
         status = "FAILED"
         _tag_error(client, run_ids[0], error)
+        raise
+    except BaseException:  # interrupts of every kind
+        status = "KILLED"
         raise
     finally:
         for run_id in filter(None, run_ids):
             client.set_terminated(run_id, status=status)
 
 
-def _tag_error(client: MlflowClient, run_id: str | None, error: BaseException) -> None:
+def _tag_error(client: MlflowClient, run_id: str | None, error: Exception) -> None:
     if run_id:
         client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:500])
 

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows import pipeline
+from flows.pipeline import make_plan, run_flow, use_profile
+from flows.repro import BusyError, StageError, StageRunner
+from hummingbird.errors import UserError
+from hummingbird.ops import tracking
+from hummingbird.params import Params, dump_params
+
+
+@pytest.fixture(scope="module")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server of our own with an empty database, shared by the tests of this file."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def all_runs() -> list[Any]:
+    client, experiment = tracking.connect(Path())
+    return list(client.search_runs([experiment]))
+
+
+def newest_flow() -> Any:
+    return next(run for run in all_runs() if run.info.run_name == "flow")
+
+
+def children_of_newest_flow() -> dict[str, Any]:
+    """Runs of the stages in the newest pipeline run, by stage."""
+    parent = newest_flow().info.run_id
+    return {run.info.run_name: run for run in all_runs() if run.data.tags.get("mlflow.parentRunId") == parent}
+
+
+def log(toys: Path) -> str:
+    return (toys / "log").read_text() if (toys / "log").exists() else ""
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_runs_all_then_nothing_then_only_what_a_knob_reaches(toys: Path) -> None:
+    assert run_flow() == 0
+    assert log(toys) in ("abcd", "acbd")
+    assert (toys / "d").read_text() == "dbaca"
+
+    before = len(all_runs())
+    start = time.monotonic()
+    assert run_flow() == 0
+    assert log(toys) in ("abcd", "acbd"), "an up-to-date pipeline ran something"
+    assert len(all_runs()) == before, "an up-to-date pipeline opened a run"
+    assert time.monotonic() - start < 20
+
+    (toys / "params.yaml").write_text("knob: 2\nsleep: 0\n")
+    assert make_plan().stale == {"d"}
+    assert run_flow() == 0
+    assert log(toys)[4:] == "d"
+    cached = children_of_newest_flow()
+    assert set(cached) == {"a", "b", "c"}, "toy stage d opens no run of its own"
+    assert {run.data.tags["producer_run_id"] for run in cached.values()} == {"run-of-a", "run-of-b", "run-of-c"}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_targets_and_force(toys: Path) -> None:
+    assert run_flow(targets=["b"]) == 0
+    assert log(toys) == "ab"
+    assert run_flow(targets=["b"], force=True) == 0
+    assert log(toys) == "abab"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_broken_stage_stops_what_needs_it_and_nothing_else(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (toys / "break_b").touch()
+    assert run_flow() == 1
+    assert sorted(log(toys)) == ["a", "c"]
+    said = capsys.readouterr().out
+    assert "failed: b; not started: d" in said
+    assert "hummingbird flow run" in said
+    assert newest_flow().info.status == "FAILED"
+    (toys / "break_b").unlink()
+    assert run_flow() == 0
+    assert sorted(log(toys)) == ["a", "b", "c", "d"]
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Hold DVC's lock, as another DVC process at work would."""
+    hold = "import zc.lockfile; lock = zc.lockfile.LockFile('.dvc/tmp/lock'); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield
+        holder.communicate("\n")
+
+
+def test_a_busy_dvc_is_told_from_a_broken_stage(toys: Path) -> None:
+    runner = StageRunner(toys, "parent")
+    with locked():
+        with pytest.raises(BusyError):
+            runner.run("a", print)
+        with pytest.raises(UserError, match="another DVC process"):
+            make_plan()
+    (toys / "break_a").touch()
+    with pytest.raises(StageError, match="dvc repro a"):
+        runner.run("a", print)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_busy_dvc_is_tried_again(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    really_run = StageRunner.run
+
+    def busy_once(self: StageRunner, stage: str, say: Callable[[str], None], *, alone: bool = False) -> None:
+        tried.append(stage)
+        if len(tried) == 1:
+            raise BusyError
+        really_run(self, stage, say, alone=alone)
+
+    monkeypatch.setattr(StageRunner, "run", busy_once)
+    assert run_flow(targets=["a"]) == 0
+    assert tried == ["a", "a"]
+    assert log(toys) == "a"
+
+
+def test_a_stage_that_measures_time_runs_alone(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = StageRunner(toys, "parent", slots=2)
+    now: set[str] = set()
+    seen: list[set[str]] = []
+
+    def fake(stage: str, say: Callable[[str], None]) -> tuple[int, bool]:
+        now.add(stage)
+        seen.append(set(now))
+        time.sleep(0.2)
+        now.discard(stage)
+        return 0, False
+
+    monkeypatch.setattr(runner, "_run", fake)
+    with ThreadPoolExecutor(6) as pool:
+        for stage in ("b", "c", "alone", "d", "e", "f"):
+            pool.submit(runner.run, stage, print, alone=stage == "alone")
+    assert {"alone"} in seen
+    assert max(map(len, seen)) == 2
+    assert not [stages for stages in seen if "alone" in stages and len(stages) > 1]
+
+
+def test_a_killed_run_leaves_nothing_behind_and_goes_on(toys: Path, tmp_path: Path) -> None:
+    (toys / "params.yaml").write_text("knob: 1\nsleep: 300\n")
+    env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    code = "from flows.pipeline import run_flow; raise SystemExit(run_flow())"
+    flow = subprocess.Popen([sys.executable, "-c", code], env=env)
+    mark = toys / "began_a"
+    deadline = time.monotonic() + 240
+    while not (mark.exists() and mark.read_text()):
+        assert flow.poll() is None, "the flow ended before its first stage began"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    stage = int(mark.read_text())
+    flow.send_signal(signal.SIGTERM)
+    assert flow.wait(timeout=120) != 0
+    assert not psutil.pid_exists(stage), "the stage outlived its flow"
+    assert newest_flow().info.status == "KILLED"
+    (toys / "params.yaml").write_text("knob: 1\nsleep: 0\n")
+    StageRunner(toys, "parent").run("a", print)
+    assert log(toys) == "a"
+
+
+def test_a_dead_server_is_one_clear_error(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(UserError, match="PREFECT_API_URL does not answer"):
+        run_flow()
+    monkeypatch.delenv("PREFECT_API_URL")
+    with pytest.raises(UserError, match="PREFECT_API_URL is not set"):
+        pipeline.serve()
+
+
+def test_a_profile_becomes_the_parameters(toys: Path) -> None:
+    with pytest.raises(UserError, match="profiles/ has none"):
+        use_profile("small")
+    (toys / "profiles").mkdir()
+    small = dump_params(Params(seed=3))
+    (toys / "profiles/small.yaml").write_text(small)
+    (toys / "profiles/wrong.yaml").write_text(small.replace("seed: 3", "sede: 3"))
+    with pytest.raises(UserError, match=r"did you mean 'small'.*small, wrong"):
+        use_profile("smal")
+    before = (toys / "params.yaml").read_text()
+    with pytest.raises(UserError, match="sede"):
+        use_profile("wrong")
+    assert (toys / "params.yaml").read_text() == before
+    use_profile("small")
+    assert (toys / "params.yaml").read_text() == small
