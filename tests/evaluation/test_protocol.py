@@ -36,7 +36,7 @@ def test_a_missing_dimension_is_named() -> None:
 
 @pytest.mark.parametrize("value", [323.99, -0.01, float("nan")])
 def test_a_score_off_the_scale_is_named(value: float) -> None:
-    with pytest.raises(UserError, match="outside 0..1: subject_consistency"):
+    with pytest.raises(UserError, match=r"outside 0\.\.1: subject_consistency"):
         aggregate({**dict.fromkeys(DIMENSIONS, 0.5), "subject_consistency": value})
 
 
