@@ -1,0 +1,210 @@
+"""Trains the miniature's reward models: contrastive learning on the world with hard negatives on both sides.
+
+Each clip must prefer its own caption to all other captions of the batch and to its own with one fact changed; each
+caption must prefer its clip to all other clips and to spoilt copies, its own among them. The temperature is fixed, so
+that cosines spread out instead of the temperature growing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from hummingbird.data import world
+from hummingbird.miniature.reward_data import (
+    Batch,
+    Kind,
+    PairSampler,
+    change_fact,
+    facts_of,
+    make_pairs,
+    spoil_copy,
+    spoilage_of,
+    to_clips,
+)
+from hummingbird.models.rewards.image_text import ImageTextReward
+from hummingbird.models.rewards.video_text import VideoTextConfig, VideoTextReward
+from hummingbird.models.text import build_world_tokenizer
+from hummingbird.params import Optim
+from hummingbird.runlog import RunLog
+from hummingbird.training.trainer import Trainer, config_key
+
+Reward = ImageTextReward | VideoTextReward
+
+SCALE = 14.0  # inverse temperature: right and wrong need cosines about 0.6 apart to be told apart for sure
+CLIPS = 5120
+WRONG_CAPTIONS = 3
+# As in ViCLIP's training, the video tower sees few patches for most of the steps and all of them at the end.
+MASKED_SHARE = 0.9  # of the steps
+KEPT_PATCHES = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Vision and text towers of one miniature reward."""
+
+    width: int
+    layers: int
+    patch: int
+    text_width: int
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+
+
+#: The held-out models (for evaluation only) differ in seed, data and shape.
+SIZES: dict[tuple[Kind, bool], Size] = {
+    ("image", False): Size(width=96, layers=3, patch=4, text_width=64, steps=600),
+    ("image", True): Size(width=64, layers=4, patch=4, text_width=80, steps=500),
+    ("video", False): Size(width=96, layers=3, patch=8, text_width=64, steps=550),
+    ("video", True): Size(width=80, layers=4, patch=8, text_width=80, steps=500),
+}
+
+
+def build(kind: Kind, size: Size, tokenizer: CLIPTokenizer) -> Reward:
+    """An untrained reward of this size."""
+    towers = {
+        "text_config": {
+            "vocab_size": len(tokenizer),
+            "hidden_size": size.text_width,
+            "intermediate_size": 2 * size.text_width,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": tokenizer.model_max_length,
+            "projection_dim": 64,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+        },
+        "vision_config": {
+            "hidden_size": size.width,
+            "intermediate_size": 2 * size.width,
+            "num_hidden_layers": size.layers,
+            "num_attention_heads": 4,
+            "image_size": 32,
+            "patch_size": size.patch,
+            "projection_dim": 64,
+        },
+        "projection_dim": 64,
+        "logit_scale_init_value": float(np.log(SCALE)),
+    }
+    if kind == "image":
+        return ImageTextReward(CLIPModel(CLIPConfig(**towers)), tokenizer)
+    return VideoTextReward(VideoTextConfig(**towers), tokenizer)
+
+
+def encode(reward: Reward, clips: Tensor, keep: Tensor | None = None) -> Tensor:
+    """Unit features of clips [B, T, 3, H, W]; an image reward looks at the middle frame."""
+    if isinstance(reward, ImageTextReward):
+        return reward.encode_image(clips[:, clips.shape[1] // 2])
+    return reward.encode_video(clips, keep=keep)
+
+
+class ContrastiveMethod:
+    """The loss described at the top of this file."""
+
+    def __init__(self, reward: Reward, masked_steps: int) -> None:
+        self.trainable = reward
+        self.masked_steps = masked_steps
+
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
+        count = len(batch.clean)
+        clips = encode(self.trainable, torch.cat([batch.clean, batch.bad]), self._keep(step))
+        texts = self.trainable.text_features([*batch.captions, *batch.wrong])
+        same = _same(batch.captions, [*batch.captions, *batch.wrong])
+        to_text = SCALE * clips[:count] @ texts.T
+        to_clip = SCALE * texts[:count] @ clips.T
+        target = torch.arange(count)
+        # Another clip with this very caption is no negative; a spoilt copy of it is.
+        to_text = to_text.masked_fill(same & ~torch.eye(*same.shape, dtype=torch.bool), -torch.inf)
+        twins = same[:, :count] & ~torch.eye(count, dtype=torch.bool)
+        to_clip = to_clip.masked_fill(torch.cat([twins, torch.zeros_like(twins)], dim=1), -torch.inf)
+        loss = F.cross_entropy(to_text, target) + F.cross_entropy(to_clip, target)
+        with torch.no_grad():
+            figures = {
+                "text_accuracy": float((to_text.argmax(1) == target).float().mean()),
+                "clip_accuracy": float((to_clip.argmax(1) == target).float().mean()),
+                "score": float(to_text.diagonal().mean() / SCALE),
+            }
+        return loss, figures
+
+    def _keep(self, step: int) -> Tensor | None:
+        if not isinstance(self.trainable, VideoTextReward) or step >= self.masked_steps:
+            return None
+        vision = self.trainable.config.vision_config
+        tokens = (vision.image_size // vision.patch_size) ** 2 * self.trainable.config.num_frames
+        return torch.randperm(tokens)[: round(KEPT_PATCHES * tokens)]
+
+
+def _same(rows: list[str], columns: list[str]) -> Tensor:
+    return torch.tensor([[row == column for column in columns] for row in rows])
+
+
+def train(
+    out: Path, *, seed: int, budget: float, log: RunLog, kind: Kind = "image", held_out_model: bool = False
+) -> dict[str, float]:
+    """Train a reward from nothing and save it in ``out``; ``budget`` multiplies the steps. Returns its quality."""
+    size = SIZES[kind, held_out_model]
+    torch.manual_seed(seed)
+    reward = build(kind, size, build_world_tokenizer()).requires_grad_(True)
+    pairs = make_pairs(seed, max(size.batch_size, round(CLIPS * min(1.0, budget))), kind, log)
+    sampler = PairSampler(pairs, kind, batch_size=size.batch_size, wrong=WRONG_CAPTIONS, seed=seed)
+    optim = Optim(
+        steps=max(2, round(size.steps * budget)),
+        batch_size=size.batch_size,
+        learning_rate=size.learning_rate,
+        warmup_steps=round(40 * budget),
+        weight_decay=0.02,
+    )
+    method = ContrastiveMethod(reward, round(MASKED_SHARE * optim.steps))
+    work = out.parent / ".work" / f"{kind}_reward_{config_key(size, seed, budget)}"
+    Trainer(method, sampler, optim, work=work, seed=seed, log=log, description=f"{kind} reward").fit()
+    reward.requires_grad_(False).eval()
+    figures = quality(reward, kind, seed=seed + 1_000_000, count=max(32, round(512 * min(1.0, budget))))
+    reward.half().save_pretrained(out)
+    return figures
+
+
+@torch.no_grad()
+def quality(reward: Reward, kind: Kind, *, seed: int, count: int) -> dict[str, float]:
+    """How far the reward can be trusted, on combinations kept out of training.
+
+    ``right/FACT``: how often the right caption beats the one with this fact changed. ``clean/KIND``: how often a clean
+    clip beats its spoilt copy. ``gap/...``: the mean difference of the two scores.
+    """
+    rng = np.random.default_rng([seed, 2])
+    clips = [world.make_clip(seed, index, held_out=True) for index in range(count)]
+    # Held-out scenes have one object: relation and binding are judged on fresh scenes with two.
+    twos = [clip for clip in (world.make_clip(seed + 1, index) for index in range(count)) if clip.scene.relation]
+    figures = {"n": float(count), "score": float(_score(reward, clips, [clip.caption for clip in clips]).mean())}
+
+    def compare(name: str, what: str, better: list[world.Clip], worse: list[world.Clip], texts: list[str]) -> None:
+        right = [clip.caption for clip in better]
+        gap = _score(reward, better, right) - _score(reward, worse, texts)
+        figures[f"{name}/{what}"] = float((gap > 0).float().mean())
+        figures[f"gap/{what}"] = float(gap.mean())
+
+    for fact in facts_of(kind):
+        changed = [(c, change_fact(c.scene, fact, rng)) for c in (twos if fact in ("relation", "binding") else clips)]
+        stated = [(clip, world.caption(other)) for clip, other in changed if other is not None]
+        if stated:
+            shown = [clip for clip, _ in stated]
+            compare("right", fact, shown, shown, [text for _, text in stated])
+    for spoilage in spoilage_of(kind):
+        shown = [c for c in clips if spoilage != "dolly_zoom" or c.scene.motion == "still"]
+        if shown:
+            spoilt = [world.Clip(spoil_copy(c, spoilage, rng), c.caption, c.scene) for c in shown]
+            compare("clean", spoilage, shown, spoilt, [c.caption for c in shown])
+    return figures
+
+
+def _score(reward: Reward, clips: list[world.Clip], texts: list[str]) -> Tensor:
+    videos = to_clips(np.stack([clip.video for clip in clips]))
+    features = torch.cat([encode(reward, part) for part in videos.split(64)])
+    return (features * reward.encode_text(texts)).sum(-1)
