@@ -66,6 +66,74 @@ class Download(Section):
     min_frames: Positive = 8  # shorter clips are not kept
 
 
+class VqaFilter(Section):
+    """The bar of quality. Luma and scores are 0..1."""
+
+    min_highlights: Fraction = 0.2  # a clip is too dark if 98 % of its pixels are darker
+    max_shadows: Fraction = 0.55  # and overexposed if 98 % are brighter
+    min_overall: Fraction = 0.5  # DOVER's overall score
+    size: Positive = 32  # clips are scaled to cover this square and centre-cropped: what DOVER was trained at
+    max_frames: Positive = 256  # of a clip
+    batch_size: Positive = 64
+
+
+class MotionFilter(Section):
+    """The bounds of motion, all 0..1 but the sizes."""
+
+    max_static: Fraction = 0.9  # share of frames that are the same picture as the first
+    max_dolly_zoom: Fraction = 0.1  # share of the texture that stays put while the background zooms
+    side: Annotated[int, Field(ge=64)] = 128  # pixels; flow is measured at this size of the shorter side
+    sample_fps: Annotated[float, Field(gt=0)] = 10.0
+    sample_frames: Annotated[int, Field(ge=2)] = 24
+    max_frames: Annotated[int, Field(ge=2)] = 600  # of a clip
+
+
+class Stage1(Section):
+    """Pruning and the two phases of distillation."""
+
+    distillation: Optim = Optim(steps=400, batch_size=32, learning_rate=1e-3, warmup_steps=20, ema_decay=0.98)
+    consistency: Optim = Optim(steps=500, batch_size=32, learning_rate=8e-4, warmup_steps=20, ema_decay=0.98)
+    keep_mid_block: bool = False
+    num_frames: Positive = 8
+    frame_stride: tuple[int, int] = (1, 1)  # drawn from this range where a clip is long enough
+    guidance: tuple[float, float] = (2.5, 5.0)  # range of guidance scales the student learns
+    guidance_dim: Positive = 256  # of the guidance embedding
+    solver_steps: Positive = 50
+    huber_c: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class RewardWeights(Section):
+    """The mixture of rewards."""
+
+    image_weight: Annotated[float, Field(ge=0)] = 1.0
+    video_weight: Annotated[float, Field(ge=0)] = 2.0
+    image_frames: Positive = 4
+
+
+class Stage2(Section):
+    """Mixed reward feedback on top of consistency distillation."""
+
+    optim: Optim = Optim(steps=150, batch_size=24, learning_rate=3e-4, warmup_steps=10, ema_decay=0.95)
+    rewards: RewardWeights = RewardWeights()
+    reward_batch: Positive = 16
+    num_frames: Positive = 8
+    frame_stride: tuple[int, int] = (1, 1)
+    guidance: tuple[float, float] = (2.5, 5.0)
+    solver_steps: Positive = 50
+    huber_c: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Reneg(Section):
+    """Learning the negative embedding of the teacher."""
+
+    optim: Optim = Optim(steps=60, batch_size=8, learning_rate=2e-2, lr_schedule="cosine")
+    rewards: RewardWeights = RewardWeights(image_weight=1.0, video_weight=1.0)
+    guidance_scale: Annotated[float, Field(ge=1)] = 3.0
+    steps: Positive = 12  # of the DDIM roll-out
+    late_steps: Positive = 4  # the graded step is one of this many last ones
+    num_frames: Positive = 8
+
+
 class Recaption(Section):
     """Rewriting of captions by a causal language model."""
 
@@ -119,8 +187,13 @@ class Params(Section):
     seed: int = 1
     foundation: Foundation = Foundation()
     download: Download = Download()
+    vqa_filter: VqaFilter = VqaFilter()
+    motion_filter: MotionFilter = MotionFilter()
     recaption: Recaption = Recaption()
     encode: Encode = Encode()
+    stage1: Stage1 = Stage1()
+    stage2: Stage2 = Stage2()
+    reneg: Reneg = Reneg()
     vbench: Vbench = Vbench()
     latency: Latency = Latency()
 

@@ -1,7 +1,7 @@
 """What moves in a clip, by dense optical flow and a model of the camera. Needs no weights.
 
-Between neighbouring frames the flow near the frame's border is explained by one similarity (pan, zoom, rotation), fitted
-robustly because subjects reach the border too. What the model does not explain is subject motion. Two defects follow:
+Between neighbouring frames the flow near the frame's border is explained by one similarity (pan, zoom, rotation),
+fitted robustly because subjects reach the border too. What it does not explain is subject motion. Two defects follow:
 
 * *static*: no frame differs anywhere from the first; a photograph sold as a video.
 * *dolly zoom*: the background scales and the subject does not. A normal zoom scales both, and a camera that travels
@@ -11,6 +11,7 @@ robustly because subjects reach the border too. What the model does not explain 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -41,26 +42,30 @@ class MotionScores:
 
 
 def sample_frames(video: Video, fps: float, *, target_fps: float = 10.0, most: int = 24) -> Video:
-    """Thin a clip to about ``target_fps`` and at most ``most`` samples from its middle; a short clip is thinned less."""
+    """Thin a clip to about ``target_fps`` and at most ``most`` samples from its middle; a short one is thinned less."""
     stride = max(1, min(round(fps / target_fps), len(video) // 8))
     start = max(0, (len(video) - stride * most) // 2)
     return video[start : start + stride * most : stride]
 
 
 def motion_scores(video: Video, *, side: int = 128) -> MotionScores:
-    """Measure a clip, uint8 RGB [T, H, W, 3]. Frames are scaled to ``side`` pixels on the shorter side first: flow needs
-    more pixels than the miniature's clips have, and fewer than film has.
+    """Measure a clip, uint8 RGB [T, H, W, 3]; a single frame is static.
+
+    Frames are scaled to ``side`` pixels on the shorter side first: flow needs more pixels than the miniature's clips
+    have, and fewer than film has.
 
     Raises:
-        ValueError: fewer than two frames: nothing can be said about motion.
+        ValueError: the clip has no frames.
     """
-    if video.ndim != 4 or len(video) < 2:
-        raise ValueError(f"motion needs at least two frames [T, H, W, 3], got {video.shape}")
+    if video.ndim != 4 or not len(video):
+        raise ValueError(f"expected at least one frame [T, H, W, 3], got {video.shape}")
+    if len(video) == 1:
+        return MotionScores(0.0, 0.0, 0.0, 0.0, static=1.0, dolly_zoom=0.0)
     frames = [_grey(frame, side) for frame in video]
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     points, edge = _geometry(frames[0].shape)
     models, residual, held = [], [], []
-    for first, second in zip(frames, frames[1:], strict=False):
+    for first, second in pairwise(frames):
         flow = estimator.calc(first, second, None)
         model = _fit_camera(flow, points)
         predicted = _camera_flow(model, flow.shape[:2])

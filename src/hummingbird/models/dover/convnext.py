@@ -7,6 +7,7 @@ frames long within each stage.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +79,7 @@ class ConvNeXt3D(nn.Module):
         stem = nn.Sequential(nn.Conv3d(3, dims[0], (2, 4, 4), stride=(2, 4, 4)), ChannelNorm(dims[0]))
         shrink = [
             nn.Sequential(ChannelNorm(small), nn.Conv3d(small, large, (1, 2, 2), stride=(1, 2, 2)))
-            for small, large in zip(dims, dims[1:], strict=False)
+            for small, large in pairwise(dims)
         ]
         self.downsample_layers = nn.ModuleList([stem, *shrink])
         self.stages = nn.ModuleList(

@@ -75,9 +75,7 @@ class WindowAttention(nn.Module):
         self.window, self.heads = window, heads
         rows = prod(2 * n - 1 for n in window)
         self.relative_position_bias_table = nn.Parameter(torch.randn(rows, heads) * 0.02)
-        self.fragment_position_bias_table = (
-            nn.Parameter(torch.randn(rows, heads) * 0.02) if fragment_bias else None
-        )
+        self.fragment_position_bias_table = nn.Parameter(torch.randn(rows, heads) * 0.02) if fragment_bias else None
         self.qkv = nn.Linear(dim, dim * 3)
         self.proj = nn.Linear(dim, dim)
 
