@@ -18,6 +18,7 @@ _PALETTE = np.array(list(world.COLORS.values()), np.float32)
 _MAX_DISTANCE = 100.0  # in RGB space, from a palette colour
 _MIN_BRIGHTNESS = 150.0  # of the strongest channel: brighter than any background but stars
 _MIN_AREA = 8 / 32**2  # of the frame
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
 #: Half the side of the window around an object, in half-frames. It magnifies an object of a pair to about the size
 #: at which objects stand alone, where the probe is at home, and leaves out the other one.
 _WINDOW = 0.62
@@ -36,11 +37,22 @@ class Found:
 
 
 def label_colors(video: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Index of the palette colour of every pixel [T, H, W]; -1 where it is not an object's."""
+    """Index of the palette colour of every pixel [T, H, W]; -1 where it is not an object's.
+
+    Along the edge of an object its colour mixes with the background's, to orange around a yellow one on brick. So a
+    pixel beside a colour that fills more of the frame is not counted.
+    """
     pixels = video.astype(np.float32)
     distance = np.linalg.norm(pixels[..., None, :] - _PALETTE, axis=-1)
     is_object = (distance.min(-1) < _MAX_DISTANCE) & (pixels.max(-1) >= _MIN_BRIGHTNESS)
-    return np.where(is_object, distance.argmin(-1), -1)
+    labels = np.where(is_object, distance.argmin(-1), -1)
+    for frame in labels:
+        areas = np.bincount(frame[frame >= 0], minlength=len(_PALETTE))
+        claimed = np.zeros(frame.shape, np.uint8)
+        for index in np.argsort(-areas, kind="stable"):
+            frame[(frame == index) & (claimed > 0)] = -1
+            claimed |= cv2.dilate((frame == index).astype(np.uint8), _NEIGHBOURS)
+    return labels
 
 
 def find(labels: NDArray[np.int64], color: str) -> Found:

@@ -23,7 +23,7 @@ from hummingbird.data.sheets import contact_sheet
 from hummingbird.data.video_io import write_mp4
 from hummingbird.layout import Layout
 from hummingbird.params import Params, Vbench
-from hummingbird.pipelines.loading import ModelName, load_pipeline
+from hummingbird.pipelines.loading import ModelName, load_pipeline, require
 from hummingbird.runlog import RunLog
 
 Clips = NDArray[np.uint8]  # [N, T, H, W, 3]
@@ -66,6 +66,8 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     Raises:
         UserError: a model is missing, or the disk is full.
     """
+    for made_by in ("foundation", "stage1", "stage2", "reneg"):  # before minutes go into sampling the first of them
+        require(getattr(layout, made_by), made_by)
     settings = params.vbench
     suite = build_suite(settings.prompts, settings.two_object_prompts, settings.prompt_seed)
     judges = load_judges(layout.foundation)
