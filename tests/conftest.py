@@ -1,4 +1,4 @@
-"""What holds for all tests: no telemetry, no network, one thread a worker, and runs kept out of the project's record."""
+"""What holds for all tests: no telemetry, no network, one thread a worker, and a Prefect database of their own."""
 
 from __future__ import annotations
 

@@ -30,11 +30,13 @@ def explain_errors(error: ValidationError, model: type[BaseModel]) -> list[str]:
     only the bound that was crossed.
     """
     schema = model.model_json_schema()
-    lines: dict[str, None] = {}  # ordered set: a union reports the same value once for each of its branches
+    lines: dict[str, str] = {}  # by name, because a union reports the same value once for each of its branches
     for item in error.errors():
-        nodes, location = _walk(schema, item["loc"])
-        lines[_explain_one(item["type"], ".".join(location) or "the file", item["input"], item["msg"], nodes)] = None
-    return list(lines)
+        names_unknown = item["type"] in ("extra_forbidden", "missing")
+        nodes, location = _walk(schema, item["loc"], names_unknown)
+        where = ".".join(location) or "the file"
+        lines.setdefault(where, _explain_one(item["type"], where, item["input"], item["msg"], nodes))
+    return list(lines.values())
 
 
 def missing_names(section: BaseModel, prefix: str = "") -> list[str]:
@@ -70,8 +72,9 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _walk(schema: Schema, location: Location) -> tuple[list[Schema], list[str]]:
-    """The schemas at ``location`` and its printable parts. For an unknown name: the schemas of the section around it.
+def _walk(schema: Schema, location: Location, names_unknown: bool) -> tuple[list[Schema], list[str]]:
+    """The schemas at ``location`` and its printable parts. Where its last part names nothing that the schema has
+    (``names_unknown``), the schemas are those of the section around it.
 
     Pydantic puts the names of union branches into a location; no schema has them, and no reader wants them.
     """
@@ -79,7 +82,7 @@ def _walk(schema: Schema, location: Location) -> tuple[list[Schema], list[str]]:
     nodes, names = list(_branches(schema, definitions)), []
     for part in location:
         below = [child for node in nodes for child in _children(node, part)]
-        if not below and part != location[-1]:
+        if not below and not (names_unknown and part == location[-1]):
             continue
         names.append(str(part))
         if below:

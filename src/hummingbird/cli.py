@@ -1,0 +1,193 @@
+"""The command line: ``hummingbird``. Commands import what they need when they run, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hummingbird import telemetry
+from hummingbird.errors import UserError
+from hummingbird.runlog import SilentLog, T
+
+HELP = (
+    "Distil a text-to-video model to four steps, from raw clips to a scored and timed student.\n\n"
+    "Run from the project folder. [bold]make run[/] or [bold]hummingbird flow run[/] makes everything up to "
+    'reports/index.html; [bold]hummingbird generate "a large plain red circle moves slowly left on sea"[/] then shows '
+    "what was learned. A mistake that you can put right is printed with the next step to take (exit code 2)."
+)
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+class Commands(TyperGroup):
+    """The commands, with errors that a user can act on printed in place of a traceback."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["command"] = shlex.join(["hummingbird", *args])
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        telemetry.switch_off()
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.secho(f"stopped. To resume: {ctx.meta['command']}", fg="yellow", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except (UserError, OSError) as error:
+            known = error if isinstance(error, UserError) else explain_os_error(error)
+            if known is None or ctx.params.get("debug"):
+                raise
+            typer.secho(f"error: {known.problem}", fg="red", err=True)
+            typer.secho(f"next:  {known.next_step}", err=True)
+            raise typer.Exit(USER_ERROR) from None
+
+
+def explain_os_error(error: OSError) -> UserError | None:
+    """A full disk or a missing right in words; None for any other error."""
+    where = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(Path.cwd()).free / 1e9
+        return UserError(
+            f"no space left to write {where} ({free:.2f} GB free here)",
+            "free some disk space (dvc gc --workspace removes cached results of older runs), then run the same again",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(f"no permission to use {where}: {error.strerror}", f"see: ls -ld {shlex.quote(str(where))}")
+    return None
+
+
+class TerminalLog(SilentLog):
+    """Progress bars and nothing else: for what runs outside the pipeline, with no run to record it in."""
+
+    def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=description, total=total, mininterval=0.2 if sys.stderr.isatty() else 15.0)
+
+
+app = typer.Typer(
+    cls=Commands, help=HELP, no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_show_locals=False
+)
+flow_app = typer.Typer(help="Run the pipeline by Prefect, or let the Prefect UI run it.", no_args_is_help=True)
+miniature_app = typer.Typer(help="The small models that the default run starts from.", no_args_is_help=True)
+params_app = typer.Typer(help="The parameter set, params.yaml.", no_args_is_help=True)
+app.add_typer(flow_app, name="flow")
+app.add_typer(miniature_app, name="miniature")
+app.add_typer(params_app, name="params")
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="HUMMINGBIRD_DEBUG", help="Show the traceback of every error.")
+    ] = False,
+) -> None:
+    """Options of every command; ``debug`` is read by :class:`Commands`."""
+
+
+@app.command()
+def stage(name: Annotated[str, typer.Argument(help="Name of the stage, as in dvc.yaml.")]) -> None:
+    """Run one stage in this process, as `dvc repro` does, with gates and tracking, even if it is up to date."""
+    from hummingbird.ops.runner import run_stage
+
+    for metric, value in run_stage(name, Path()).items():
+        typer.echo(f"{name}.{metric} = {value:.6g}")
+
+
+@flow_app.command("run")
+def flow_run(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages to bring up to date; none = all.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run them even if nothing has changed.")] = False,
+    profile: Annotated[str | None, typer.Option(help="First make profiles/NAME.yaml the active parameters.")] = None,
+) -> None:
+    """Run what has changed of the pipeline, several stages at a time, in this process."""
+    from flows.pipeline import run_flow
+
+    raise typer.Exit(run_flow(targets=targets or None, profile=profile, force=force))
+
+
+@flow_app.command("serve")
+def flow_serve() -> None:
+    """Register a deployment that the Prefect UI can start with parameters, and run what it starts. Ctrl-C ends it."""
+    from flows.pipeline import serve
+
+    serve()
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to show.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The MP4 file to write.")] = Path("video.mp4"),
+    model: Annotated[
+        str, typer.Option(help="stage2, stage1, pruned (students); teacher, reneg (50 steps).")
+    ] = "stage2",
+    steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another video.")] = 0,
+    frames: Annotated[int | None, typer.Option(min=1, help="Length of the video.")] = None,
+    guidance: Annotated[float | None, typer.Option(min=0.0, help="g in uncond + g (cond - uncond).")] = None,
+    negative: Annotated[str | None, typer.Option(help="What not to show (teacher and reneg only).")] = None,
+    scale: Annotated[int | None, typer.Option(min=1, help="Enlarge pixels so many times; default: to 256.")] = None,
+) -> None:
+    """Generate a video from a prompt. Options left out take the model's own defaults."""
+    from hummingbird.generate import Request
+    from hummingbird.generate import generate as run
+    from hummingbird.layout import Layout
+
+    request = Request(prompt, out, model, seed, steps, frames, guidance, negative, scale)
+    made = run(request, Layout())
+    if made.unknown_words:
+        typer.secho(f"note: not in the model's vocabulary: {', '.join(made.unknown_words)}", fg="yellow", err=True)
+    count, height, width, _ = made.shape
+    typer.echo(f"{out}: {count} frames, {width} x {height}")
+
+
+@miniature_app.command("train")
+def miniature_train(
+    only: Annotated[str | None, typer.Option(help="Train just this model.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("assets/miniature"),
+    budget: Annotated[float, typer.Option(min=0.0001, help="Multiplies every number of steps; 1 = as shipped.")] = 1.0,
+) -> None:
+    """Train the miniature's models from nothing: teacher, VAE, text encoder, rewards and helpers."""
+    from hummingbird.miniature.train import train_all
+
+    for name, figures in train_all(out, only=[only] if only else None, budget=budget, log=TerminalLog()).items():
+        typer.echo(f"{name}: {', '.join(f'{key} {value:.4g}' for key, value in figures.items())}")
+
+
+@params_app.command("check")
+def params_check(
+    path: Annotated[Path, typer.Argument(help="The file to check.")] = Path("params.yaml"),
+) -> None:
+    """Check a parameter file: unknown, misspelt or missing names, wrong types, values out of range."""
+    from hummingbird.params import load_params
+
+    load_params(path)
+    typer.echo(f"{path} is a valid, complete parameter set")
+
+
+@params_app.command("use")
+def params_use(name: Annotated[str, typer.Argument(help="Name of a file in profiles/, without .yaml.")]) -> None:
+    """Make a profile the active parameter set: copy it to params.yaml."""
+    from flows.pipeline import use_profile
+
+    use_profile(name)
+    typer.echo(f"params.yaml is now profile {name}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, torch build, device, memory, disk, DVC, MLflow, Prefect, models, telemetry."""
+    from hummingbird.doctor import examine, show
+
+    findings = examine(Path())
+    show(findings)
+    if any(finding.ok is False for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,134 @@
+"""One video from one prompt, into a file: what `hummingbird generate` does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+
+from hummingbird.data.video_io import Video, write_mp4
+from hummingbird.errors import UserError
+from hummingbird.layout import Layout
+from hummingbird.models.vae import downscale_factor, patch_size
+from hummingbird.pipelines.loading import load_pipeline
+
+if TYPE_CHECKING:
+    from hummingbird.pipelines.text_to_video import TextToVideoPipeline
+
+GUIDED = ("teacher", "reneg")  # models with an unconditional pass, which a negative prompt can replace
+STUDENT_MAX_STEPS = 50  # the students' consistency sampler subdivides a solver grid of 50 steps
+VIEWABLE = 256  # pixels; smaller frames are enlarged to at least this height unless the caller says otherwise
+SHARE_OF_MEMORY = 0.8
+# Peak memory of a forward pass, in copies of the tensor behind the first convolution (frames x height x width x
+# channels). 64: measured with the miniature teacher on a CPU at 512 frames (0.33 MB a frame, two passes). The VAE keeps
+# a few such tensors at a time: input, output and normalised copy of a convolution, and the skip, at two resolutions.
+UNET_VALUES = 64
+VAE_VALUES = 8
+BYTES = 4  # float32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to generate; None = the model's own default.
+
+    ``scale`` enlarges every pixel to ``scale`` x ``scale``; ``frames`` counts video frames, ``guidance`` is g in
+    ``uncond + g (cond - uncond)``.
+    """
+
+    prompt: str
+    out: Path
+    model: str = "stage2"
+    seed: int = 0
+    steps: int | None = None
+    frames: int | None = None
+    guidance: float | None = None
+    negative: str | None = None
+    scale: int | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was written: (frames, height, width, 3), and the words of the prompt that the model was never taught."""
+
+    shape: tuple[int, ...]
+    unknown_words: tuple[str, ...]
+
+
+def generate(request: Request, layout: Layout) -> Made:
+    """Generate the video and write it as MP4.
+
+    Raises:
+        UserError: an empty or unknown prompt, options that the model does not have, more frames than fit in memory, a
+            model that has not been made, or a file that cannot be written.
+    """
+    _check_options(request)
+    pipeline = load_pipeline(layout, request.model)
+    frames = request.frames or pipeline.config.num_frames
+    _check_memory(pipeline, frames, passes=2 if request.model in GUIDED else 1)
+    pipeline.set_progress_bar_config(disable=None, desc="sampling", leave=False)  # None: only on a terminal
+    videos = pipeline(
+        [request.prompt],
+        seeds=[request.seed],
+        num_inference_steps=request.steps,
+        guidance_scale=request.guidance,
+        negative_prompt=request.negative,
+        num_frames=frames,
+    )
+    video = enlarge(np.asarray(videos[0]), request.scale)
+    write_mp4(request.out, video, pipeline.config.fps)
+    return Made(video.shape, tuple(unknown_words(pipeline, request.prompt)))
+
+
+def enlarge(video: Video, scale: int | None) -> Video:
+    """Repeat every pixel of [T, H, W, 3] ``scale`` times along both sides; None: as often as reaches 256 pixels."""
+    if scale is None:
+        scale = max(1, math.ceil(VIEWABLE / video.shape[1]))
+    return np.ascontiguousarray(video.repeat(scale, axis=1).repeat(scale, axis=2))
+
+
+def unknown_words(pipeline: TextToVideoPipeline, prompt: str) -> list[str]:
+    """Words of the prompt that the tokenizer has to spell in pieces; the miniature was not taught what they mean."""
+    return [word for word in prompt.split() if len(pipeline.tokenizer.tokenize(word)) != 1]
+
+
+def frame_limit(pipeline: TextToVideoPipeline, passes: int, free_bytes: float) -> int:
+    """How many frames ``free_bytes`` of memory are enough for, by the size of the widest layers of UNet and VAE."""
+    height, width = pipeline.config.sample_size
+    latent = height * width // downscale_factor(pipeline.vae) ** 2
+    unet = UNET_VALUES * passes * latent * pipeline.unet.config.block_out_channels[0]
+    patches = height * width // patch_size(pipeline.vae) ** 2
+    vae = VAE_VALUES * patches * pipeline.vae.config.block_out_channels[0]
+    return int(free_bytes // (BYTES * max(unet, vae)))
+
+
+def _check_memory(pipeline: TextToVideoPipeline, frames: int, passes: int) -> None:
+    free = psutil.virtual_memory().available
+    limit = frame_limit(pipeline, passes, SHARE_OF_MEMORY * free)
+    if frames > limit:
+        raise UserError(
+            f"{frames} frames need about {free * SHARE_OF_MEMORY * frames / max(limit, 1) / 1e9:.1f} GB of memory, "
+            f"but {free / 1e9:.1f} GB are free",
+            f"ask for at most {limit} frames: --frames {limit}",
+        )
+
+
+def _check_options(request: Request) -> None:
+    """Refuse what no model load is needed to refuse."""
+    if request.out.suffix.lower() != ".mp4":
+        raise UserError(f"cannot write {request.out}: only MP4 files are written", "give a name that ends in .mp4")
+    if request.out.is_dir():
+        raise UserError(f"cannot write {request.out}: it is a folder", "give the name of a file")
+    if request.negative is not None and request.model not in GUIDED:
+        raise UserError(
+            f"{request.model} takes no negative prompt: a guidance-distilled student has no unconditional pass",
+            f"leave --negative out, or choose --model {' or '.join(GUIDED)}",
+        )
+    if request.steps is not None and request.model not in GUIDED and request.steps > STUDENT_MAX_STEPS:
+        raise UserError(
+            f"{request.model} samples in 1 to {STUDENT_MAX_STEPS} steps, not {request.steps}",
+            "4 is what it was trained for",
+        )
