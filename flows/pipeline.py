@@ -18,7 +18,7 @@ from hummingbird.params import load_params
 SETTINGS = {  # of Prefect, where the user has not set them
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",  # its first start makes a database
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its first start makes a database, on a busy machine slowly
 }
 
 
@@ -80,7 +80,15 @@ def run_flow(targets: list[str] | None = None, profile: str | None = None, force
     prepare_prefect()
     from flows.tasks import hummingbird
 
-    state = hummingbird(targets=targets, force=force, return_state=True)
+    try:
+        state = hummingbird(targets=targets, force=force, return_state=True)
+    except RuntimeError as error:
+        if "ephemeral" not in str(error):
+            raise
+        raise UserError(
+            f"Prefect's temporary server did not start: {error}",
+            "run again; or start one to stay: prefect server start; or do without Prefect: dvc repro",
+        ) from error
     if state.is_completed():
         return 0
     print(f"The pipeline did not finish: {state.message}\nTo go on from where it stopped: hummingbird flow run")

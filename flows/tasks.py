@@ -25,7 +25,10 @@ from hummingbird.ops.files import read_json
 RETRIES = 5  # while DVC is busy, some seconds apart
 
 
-@flow(name="hummingbird", task_runner=ThreadPoolTaskRunner(max_workers=64), persist_result=False)
+_threads: Any = ThreadPoolTaskRunner(max_workers=64)  # `StageRunner` bounds what really runs
+
+
+@flow(name="hummingbird", task_runner=_threads, persist_result=False)
 def hummingbird(targets: list[str] | None = None, profile: str | None = None, force: bool = False) -> list[str]:
     """Bring the pipeline up to date. Returns the names of the stages that ran.
 
@@ -56,7 +59,8 @@ def run_tasks(plan: Plan, runner: StageRunner, parent: str) -> list[str]:
     """
     futures: dict[str, PrefectFuture[bool]] = {}
     for stage, needs in plan.dag.needs.items():
-        futures[stage] = stage_task(stage, plan, runner, parent).submit(wait_for=[futures[it] for it in needs])
+        waits_for = [futures[needed] for needed in needs]
+        futures[stage] = stage_task(stage, plan, runner, parent).submit(return_state=False, wait_for=waits_for)
     wait(list(futures.values()))
     failed = [stage for stage, future in futures.items() if future.state.is_failed() or future.state.is_crashed()]
     if failed:

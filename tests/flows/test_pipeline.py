@@ -23,12 +23,13 @@ from hummingbird.params import Params, dump_params
 
 
 @pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server of our own with an empty database, shared by the tests of this file."""
+def prefect_server() -> Iterator[str]:
+    """Address of a Prefect server of our own with an empty database, shared by the tests of this file."""
+    from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    with prefect_test_harness(server_startup_timeout=180):
+        yield str(PREFECT_API_URL.value())
 
 
 def all_runs() -> list[Any]:
@@ -157,9 +158,9 @@ def test_a_stage_that_measures_time_runs_alone(toys: Path, monkeypatch: pytest.M
     assert not [stages for stages in seen if "alone" in stages and len(stages) > 1]
 
 
-def test_a_killed_run_leaves_nothing_behind_and_goes_on(toys: Path, tmp_path: Path) -> None:
+def test_a_killed_run_leaves_nothing_behind_and_goes_on(toys: Path, prefect_server: str) -> None:
     (toys / "params.yaml").write_text("knob: 1\nsleep: 300\n")
-    env = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    env = os.environ | {"PREFECT_API_URL": prefect_server, "PYTHONPATH": os.pathsep.join(sys.path)}
     code = "from flows.pipeline import run_flow; raise SystemExit(run_flow())"
     flow = subprocess.Popen([sys.executable, "-c", code], env=env)
     mark = toys / "began_a"

@@ -36,7 +36,8 @@ def rewrite(text: str, root: Path = Path()) -> str:
     """``dvc.yaml`` with the code dependencies of each stage replaced by :func:`code_of`. A stage whose module does not
     exist keeps what it has; comments and everything else stay as they are."""
     lines: list[str] = []
-    stage, files, in_deps = "", [], False
+    stage, in_deps = "", False
+    files: list[str] = []
     stages = yaml.safe_load(text)["stages"]
     for line in text.splitlines():
         if in_deps and not line.startswith("      - "):

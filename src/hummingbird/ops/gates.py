@@ -102,14 +102,15 @@ def _validate(stage: str, table: Any, layout: Layout) -> list[str]:
 
 def _context(layout: Layout) -> FileDataContext:
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     home = layout.root.resolve() / ".work"
     home.mkdir(parents=True, exist_ok=True)
     context = gx.get_context(mode="file", project_root_dir=home)
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     folder = str((layout.reports / SITE).resolve())
     store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": folder}
-    site = {
+    site: Any = {
         "class_name": "SiteBuilder",
         "store_backend": store,
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},

@@ -50,6 +50,7 @@ def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
             stage = importlib.import_module(f"hummingbird.stages.{name}")
             _seed(params.seed, needs_torch=_reads_models(before))
             measured: dict[str, float] = stage.run(params, layout, log)
+            _make_folder_of_sheets(root, name, layout)
             gates.check_outputs(name, layout)
             _check_unchanged(root, name, before)
             measured = _numbers(name, measured) | {"wall_s": time.monotonic() - start, **_peak_memory()}
@@ -89,6 +90,14 @@ def _seed(seed: int, needs_torch: bool) -> None:
         import torch
 
         torch.manual_seed(seed)
+
+
+def _make_folder_of_sheets(root: Path, name: str, layout: Layout) -> None:
+    """A stage may have had nothing to show; DVC still wants every output it was told of."""
+    if layout.sheets(name).relative_to(root).as_posix() in snapshot.paths(
+        snapshot.declared(root, name).get("outs", [])
+    ):
+        layout.sheets(name).mkdir(parents=True, exist_ok=True)
 
 
 def _check_unchanged(root: Path, name: str, before: snapshot.Snapshot) -> None:
