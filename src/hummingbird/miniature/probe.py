@@ -19,10 +19,10 @@ from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
 from hummingbird.training.trainer import Trainer, config_key
 
-CLIPS = 6144
+CLIPS = 4096
 SPOILT_SHARE = 0.3
 ARTEFACT_SHARE = 0.3
-STEPS = 500
+STEPS = 400
 BATCH_SIZE = 64
 LEARNING_RATE = 3e-3
 _IGNORED = -100  # cross_entropy's ignore_index
@@ -124,7 +124,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
     sampler = ProbeSampler(data, batch_size=BATCH_SIZE, seed=seed)
     work = out.parent / ".work" / f"probe_{config_key(probe.config, seed, budget)}"
     Trainer(ProbeMethod(probe), sampler, optim, work=work, seed=seed, log=log, description="probe").fit()
-    figures = quality(probe, seed=seed + 1_000_000, count=max(32, round(1024 * min(1.0, budget))), log=log)
+    figures = quality(probe, seed=seed + 1_000_000, count=max(32, round(512 * min(1.0, budget))), log=log)
     probe.save_pretrained(out)
     return figures
 

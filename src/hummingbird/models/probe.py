@@ -27,10 +27,9 @@ HEADS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
-    )
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class Probe(ModelMixin, ConfigMixin):
@@ -43,9 +42,8 @@ class Probe(ModelMixin, ConfigMixin):
     def __init__(self, width: int = 16, size: int = 32, hidden: int = 128) -> None:
         super().__init__()
         self.frames = nn.Sequential(
-            _conv(3, width),
-            _conv(width, 2 * width, stride=2),
-            _conv(2 * width, 2 * width),
+            _conv(3, width, kernel=5, stride=2),
+            _conv(width, 2 * width),
             _conv(2 * width, 4 * width, stride=2),
             _conv(4 * width, 4 * width, stride=2),
             nn.Flatten(),
