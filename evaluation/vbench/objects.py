@@ -20,8 +20,8 @@ _MIN_BRIGHTNESS = 150.0  # of the strongest channel: brighter than any backgroun
 _MIN_AREA = 8 / 32**2  # of the frame
 _NEIGHBOURS = np.ones((3, 3), np.uint8)
 #: Half the side of the window around an object, in half-frames. It magnifies an object of a pair to about the size
-#: at which objects stand alone, where the probe is at home, and leaves out the other one.
-_WINDOW = 0.62
+#: at which objects stand alone, where the probe is at home, and leaves out most of the other one.
+_WINDOW = 0.7
 
 
 @dataclass(frozen=True, slots=True)
