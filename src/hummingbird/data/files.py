@@ -60,3 +60,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             os.replace(part, folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a finished file a second name, or copy it where the file system cannot."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)

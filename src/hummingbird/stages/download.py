@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from hummingbird.data.clips import clip_table, reason_counts, write_table
-from hummingbird.data.files import explain_disk_errors, replacing_folder
+from hummingbird.data.files import explain_disk_errors, link_or_copy, replacing_folder
 from hummingbird.data.shards import Sample, write_shard
 from hummingbird.data.sheets import save_sheet, table_sheet
 from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, open_source
@@ -92,13 +92,6 @@ def _make_shards(params: Download, source: ClipSource, work: Path, log: RunLog) 
     return names
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without links
-        shutil.copyfile(source, target)
-
-
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     """Write ``data/raw`` (shards and clip table), the truth table and a contact sheet.
 
@@ -126,7 +119,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     with replacing_folder(layout.raw) as folder:
         (folder / "shards").mkdir()
         for name in names:
-            _link(work / f"{name}.tar", folder / "shards" / f"{name}.tar")
+            link_or_copy(work / f"{name}.tar", folder / "shards" / f"{name}.tar")
         write_table(table, folder / "clips.parquet")
     if (picture := table_sheet(layout.raw / "shards", table)) is not None:
         save_sheet(picture, layout.sheets("download") / "raw.png")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, LatentDataset, write_latent_shard
+from hummingbird.errors import UserError
+
+LENGTHS = (12, 8, 20, 9, 16, 3)
+
+
+def encoded(number: int) -> EncodedClip:
+    """Every latent value is 100 * clip + frame, so that a batch tells where it was cut."""
+    frames = 100.0 * number + torch.arange(float(LENGTHS[number]))
+    return EncodedClip(
+        clip_id=f"c{number}",
+        latents=frames[:, None, None, None].expand(-1, 2, 3, 4),
+        text=torch.full((5, 6), float(number)),
+        fps=24.0,
+        caption=f"caption {number}",
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shards = {"0.safetensors": (0, 1, 2), "1.safetensors": (3, 4, 5)}
+    parts = [write_latent_shard(tmp_path / name, [encoded(n) for n in clips]) for name, clips in shards.items()]
+    pl.concat(parts).write_parquet(tmp_path / "index.parquet")
+    save_file({"text": torch.full((1, 5, 6), -1.0)}, tmp_path / EMPTY_PROMPT)
+    return tmp_path
+
+
+def test_batches_have_the_shapes_that_methods_expect(folder: Path) -> None:
+    data = LatentDataset(folder)
+    batch = data.batch(0, batch_size=3, num_frames=4)
+    assert batch["latents"].shape == (3, 2, 4, 3, 4)
+    assert batch["text"].shape == (3, 5, 6)
+    assert batch["fps"].tolist() == [24.0] * 3
+    assert batch["latents"].dtype == batch["text"].dtype == torch.float32
+    assert len(data) == 6
+    assert (data.empty_text == -1).all()
+
+
+def test_a_batch_follows_from_seed_and_step_alone(folder: Path) -> None:
+    first = LatentDataset(folder).batch(5, 3, 4, (1, 3), seed=2)
+    batches = LatentDataset(folder).batches(3, 4, (1, 3), seed=2)
+    batches(0)
+    again = batches(5)
+    assert torch.equal(first["latents"], again["latents"])
+    assert first["captions"] == again["captions"]
+    other = [LatentDataset(folder).batch(step, 3, 4, (1, 3), seed=3)["captions"] for step in range(6)]
+    assert other != [batches(step)["captions"] for step in range(6)]
+
+
+def test_every_epoch_is_another_permutation(folder: Path) -> None:
+    batches = LatentDataset(folder).batches(4, 3)
+    seen = [caption for step in range(9) for caption in batches(step)["captions"]]  # 36 clips: six epochs of six
+    epochs = [tuple(seen[n : n + 6]) for n in range(0, 36, 6)]
+    assert all(len(set(epoch)) == 6 for epoch in epochs)
+    assert len(set(epochs)) > 1
+
+
+def test_windows_keep_within_their_clip_at_the_stride_that_fps_tells(folder: Path) -> None:
+    batches = LatentDataset(folder).batches(5, 4, (1, 6))
+    strides, starts = set(), set()
+    for step in range(60):
+        batch = batches(step)
+        for values, fps, text, caption in zip(*(batch[k] for k in ("latents", "fps", "text", "captions")), strict=True):
+            number = int(caption.split()[1])
+            frames = values[0, :, 0, 0] - 100 * number
+            gaps = frames.diff()
+            assert (gaps == gaps[0]).all()
+            assert 24 / float(gaps[0]) == pytest.approx(float(fps))
+            assert frames[0] >= 0
+            assert frames[-1] < LENGTHS[number]
+            assert (text == number).all()
+            strides.add(int(gaps[0]))
+            starts.add(int(frames[0]))
+    assert strides == {1, 2, 3, 4, 5, 6}
+    assert len(starts) > 5
+
+
+def test_the_stride_gives_way_where_a_clip_is_short(folder: Path) -> None:
+    batches = LatentDataset(folder).batches(5, 8, (4, 4))
+    found = {caption: float(fps) for step in range(3) for b in [batches(step)] for caption, fps in
+             zip(b["captions"], b["fps"], strict=True)}  # fmt: skip
+    assert found == {"caption 0": 24, "caption 1": 24, "caption 2": 12, "caption 3": 24, "caption 4": 12}
+
+
+def test_clips_too_short_for_the_window_are_left_out_or_reported(folder: Path) -> None:
+    data = LatentDataset(folder)
+    assert {c for step in range(4) for c in data.batch(step, 4, 16)["captions"]} == {"caption 2", "caption 4"}
+    with pytest.raises(UserError, match=r"no clip has the 21 frames.* the longest has 20"):
+        data.batches(4, 21)
+
+
+def test_missing_and_damaged_latents_are_explained(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no latents"):
+        LatentDataset(tmp_path / "none")
+    shard = folder / "0.safetensors"
+    shard.write_bytes(shard.read_bytes()[:300])
+    data = LatentDataset(folder)
+    with pytest.raises(UserError, match="missing or damaged"):
+        data.batch(0, 6, 3)
+    (folder / EMPTY_PROMPT).unlink()
+    with pytest.raises(UserError, match="missing or damaged"):
+        LatentDataset(folder)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from transformers import CLIPTextModel
+
+from hummingbird.data.clips import read_table, write_table
+from hummingbird.data.latents import LatentDataset
+from hummingbird.data.shards import iter_videos
+from hummingbird.errors import UserError
+from hummingbird.layout import Layout
+from hummingbird.models.text import build_world_tokenizer, encode_prompts, miniature_text_config
+from hummingbird.models.vae import encode_frames, miniature_vae, pixels_from_video
+from hummingbird.params import Download, Encode, Params
+from hummingbird.runlog import SilentLog
+from hummingbird.stages import download, encode
+
+PARAMS = Params(download=Download(clips=7, clips_per_shard=4), encode=Encode(clips_per_shard=3, batch_frames=5))
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project folder with untrained models and a clip table in which two of seven clips are dropped."""
+    root = tmp_path_factory.mktemp("project")
+    layout = Layout(root)
+    torch.manual_seed(0)
+    tokenizer = build_world_tokenizer()
+    miniature_vae().save_pretrained(layout.foundation / "vae")
+    tokenizer.save_pretrained(layout.foundation / "tokenizer")
+    CLIPTextModel(miniature_text_config(tokenizer)).save_pretrained(layout.foundation / "text_encoder")
+    download.run(PARAMS, layout, SilentLog())
+    table = read_table(layout.clip_table("download"))
+    kept = pl.Series([True, False, True, True, True, False, True])
+    write_table(table.with_columns(kept=kept, reason=pl.when(kept).then(pl.lit("")).otherwise(pl.lit("blur"))),
+                layout.clip_table("recaption"))  # fmt: skip
+    encode.run(PARAMS, layout, SilentLog())
+    return root
+
+
+@pytest.fixture
+def layout(ready: Path, tmp_path: Path) -> Layout:
+    """A fresh project that shares the models and the clips, but has no latents."""
+    for name in ("artifacts", "data/raw", "data/recaption"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(ready / name)
+    return Layout(tmp_path)
+
+
+def test_latents_and_texts_are_those_of_the_kept_clips(ready: Path) -> None:
+    layout = Layout(ready)
+    data = LatentDataset(layout.latents)
+    table = read_table(layout.clip_table("recaption")).filter(pl.col("kept"))
+    assert data.index["clip_id"].to_list() == table["clip_id"].to_list()
+    assert data.captions == table["caption"].to_list()
+    assert data.index["shard"].to_list() == ["00000.safetensors"] * 3 + ["00001.safetensors"] * 2
+    tokenizer = build_world_tokenizer()
+    text_encoder = CLIPTextModel.from_pretrained(layout.foundation / "text_encoder").eval()
+    vae = miniature_vae().from_pretrained(layout.foundation / "vae").eval()
+    batch = data.batch(0, 5, 8)
+    videos = {row["caption"]: video for row, video in iter_videos(layout.raw / "shards", table)}
+    with torch.no_grad():
+        texts = encode_prompts(text_encoder, tokenizer, batch["captions"])
+        for latents, caption in zip(batch["latents"], batch["captions"], strict=True):
+            expected = encode_frames(vae, pixels_from_video(torch.from_numpy(videos[caption])))
+            torch.testing.assert_close(latents.transpose(0, 1), expected, atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(batch["text"], texts, atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(
+            data.empty_text, encode_prompts(text_encoder, tokenizer, [""])[0], atol=2e-3, rtol=2e-3
+        )
+
+
+def test_a_killed_run_goes_on_after_its_last_shard(
+    ready: Path, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = encode.encode_video
+    calls: list[int] = []
+
+    def dying(*args: object) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(encode, "encode_video", dying)
+    with pytest.raises(KeyboardInterrupt):
+        encode.run(PARAMS, layout, SilentLog())
+    assert not layout.latents.exists()
+    figures = encode.run(PARAMS, layout, SilentLog())
+    assert len(calls) == 5 + 2  # the three clips of the first shard are not encoded again
+    assert figures["clips"] == 5
+    for file in Layout(ready).latents.iterdir():
+        assert file.read_bytes() == (layout.latents / file.name).read_bytes()
+
+
+def test_frames_are_scaled_and_cropped_to_the_size_asked_for(layout: Layout) -> None:
+    encode.run(Params(encode=Encode(height=16, width=24, max_frames=5)), layout, SilentLog())
+    batch = LatentDataset(layout.latents).batch(0, 2, 5)
+    assert batch["latents"].shape == (2, 16, 5, 2, 3)
+
+
+def test_bad_input_is_explained(layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be multiples of 8"):
+        encode.run(Params(encode=Encode(height=30)), layout, SilentLog())
+    shard = read_table(layout.clip_table("recaption"))["shard"][0]
+    cut = tmp_path / "cut"
+    (cut / "shards").mkdir(parents=True)
+    whole = layout.raw / "shards" / shard
+    (cut / "shards" / shard).write_bytes(whole.read_bytes()[:3000])
+    (tmp_path / "data/raw").unlink()
+    (tmp_path / "data/raw").symlink_to(cut)
+    with pytest.raises(UserError, match="truncated or damaged"):
+        encode.run(PARAMS, layout, SilentLog())
+    table = read_table(layout.clip_table("recaption"))
+    (tmp_path / "data/recaption").unlink()
+    write_table(table.with_columns(kept=pl.lit(False), reason=pl.lit("blur")), layout.clip_table("recaption"))
+    with pytest.raises(UserError, match="left no clip to encode"):
+        encode.run(PARAMS, layout, SilentLog())
+
+
+def test_a_missing_model_names_the_stage_that_makes_it(layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").unlink()
+    with pytest.raises(UserError, match="dvc repro foundation"):
+        encode.run(PARAMS, layout, SilentLog())

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hummingbird.data.clips import SCHEMA, clip_table, read_table, write_table
+from hummingbird.errors import UserError
+from hummingbird.layout import Layout
+from hummingbird.miniature.recaptioner import build_model, build_tokenizer
+from hummingbird.models.recaptioner import Rewrite
+from hummingbird.models.text import build_world_tokenizer
+from hummingbird.params import Params, Recaption
+from hummingbird.runlog import SilentLog
+from hummingbird.stages import recaption
+
+CAPTIONS = ("CRIMSON BALL drifting left, ocean, 4k", "dropped before", "a red ring", "something else")
+
+
+def rows() -> list[dict[str, object]]:
+    empty = dict.fromkeys(SCHEMA)
+    return [
+        empty | {"clip_id": f"c{n}", "shard": "0.tar", "key": str(n), "caption": caption, "kept": n != 1,
+                 "reason": "blur" if n == 1 else ""}
+        for n, caption in enumerate(CAPTIONS)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A project with an untrained language model."""
+    layout = Layout(tmp_path)
+    write_table(clip_table(rows()), layout.clip_table("motion_filter"))
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    build_model(tokenizer).save_pretrained(layout.foundation / "recaptioner")
+    tokenizer.save_pretrained(layout.foundation / "recaptioner")
+    build_world_tokenizer().save_pretrained(layout.foundation / "tokenizer")
+    return layout
+
+
+def test_new_captions_stand_beside_the_raw_ones() -> None:
+    new = [Rewrite("a red circle moves left on sea"), Rewrite("a red ring"), Rewrite("something else", "empty answer")]
+    table = recaption.recaptioned(clip_table(rows()), new)
+    assert table["clip_id"].to_list() == ["c0", "c1", "c2", "c3"]
+    assert table["raw_caption"].to_list() == list(CAPTIONS)
+    assert table["caption"].to_list() == [
+        "a red circle moves left on sea",
+        "dropped before",
+        "a red ring",
+        "something else",
+    ]
+    assert table["recaption_reason"].to_list() == ["", None, "", "empty answer"]
+
+
+def test_captions_come_back_in_their_order_whatever_their_length() -> None:
+    class Echo:
+        def rewrite(self, batches: list[list[str]], **_: object) -> list[list[Rewrite]]:
+            return [[Rewrite(caption.upper()) for caption in batch] for batch in batches]
+
+    captions = ["ccc", "a", "bbbbb", "dd", "e"]
+    found = recaption.rewrite_captions(
+        Echo(), build_world_tokenizer(), captions, Recaption(batch_size=2), SilentLog()  # type: ignore[arg-type]
+    )  # fmt: skip
+    assert [rewrite.caption for rewrite in found] == ["CCC", "A", "BBBBB", "DD", "E"]
+
+
+def test_an_untrained_model_cannot_harm_the_captions(layout: Layout) -> None:
+    figures = recaption.run(Params(), layout, SilentLog())
+    table = read_table(layout.clip_table("recaption"))
+    assert figures == {"clips": 3, "changed_share": 0.0, "failed_share": 1.0}
+    assert table["caption"].to_list() == list(CAPTIONS)
+    assert all(reason for reason in table.filter(table["kept"])["recaption_reason"])
+
+
+def test_missing_models_are_explained(layout: Layout, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no language model in .*nowhere"):
+        recaption.run(Params(recaption=Recaption(model=str(tmp_path / "nowhere"))), layout, SilentLog())
+    (layout.foundation / "tokenizer").rename(layout.foundation / "gone")
+    with pytest.raises(UserError, match="dvc repro foundation"):
+        recaption.run(Params(), layout, SilentLog())
