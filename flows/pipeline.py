@@ -18,7 +18,7 @@ from hummingbird.params import load_params
 SETTINGS = {  # of Prefect, where the user has not set them
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its first start makes a database, on a busy machine slowly
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its first start makes a database
 }
 
 

@@ -159,24 +159,31 @@ def test_a_stage_that_measures_time_runs_alone(toys: Path, monkeypatch: pytest.M
 
 
 def test_a_killed_run_leaves_nothing_behind_and_goes_on(toys: Path, prefect_server: str) -> None:
-    (toys / "params.yaml").write_text("knob: 1\nsleep: 300\n")
+    (toys / "params.yaml").write_text("knob: 1\nsleep: 600\n")
     env = os.environ | {"PREFECT_API_URL": prefect_server, "PYTHONPATH": os.pathsep.join(sys.path)}
     code = "from flows.pipeline import run_flow; raise SystemExit(run_flow())"
     flow = subprocess.Popen([sys.executable, "-c", code], env=env)
-    mark = toys / "began_a"
-    deadline = time.monotonic() + 240
-    while not (mark.exists() and mark.read_text()):
-        assert flow.poll() is None, "the flow ended before its first stage began"
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    stage = int(mark.read_text())
-    flow.send_signal(signal.SIGTERM)
-    assert flow.wait(timeout=120) != 0
+    try:
+        stage = wait_for_number(toys / "began_a", flow)
+        flow.send_signal(signal.SIGTERM)
+        assert flow.wait(timeout=120) != 0
+    finally:
+        flow.kill()
     assert not psutil.pid_exists(stage), "the stage outlived its flow"
     assert newest_flow().info.status == "KILLED"
     (toys / "params.yaml").write_text("knob: 1\nsleep: 0\n")
     StageRunner(toys, "parent").run("a", print)
     assert log(toys) == "a"
+
+
+def wait_for_number(file: Path, process: subprocess.Popen[bytes]) -> int:
+    """The number in ``file``, once it is there; ``process`` is to write it."""
+    deadline = time.monotonic() + 300
+    while not (file.exists() and file.read_text()):
+        assert process.poll() is None, f"it ended before it wrote {file.name}"
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return int(file.read_text())
 
 
 def test_a_dead_server_is_one_clear_error(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
