@@ -1,0 +1,118 @@
+"""The filters against the truth: what was kept and dropped, for which reason, and whether rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from hummingbird.data.world import QUALITY_SPOILAGE, SPOILAGE
+
+#: Reason -> the kinds of spoiling that it stands for. A dark or pale clip is of low quality, too.
+STANDS_FOR: dict[str, tuple[str, ...]] = {
+    "too_dark": ("dark",),
+    "overexposed": ("washed_out",),
+    "low_quality": QUALITY_SPOILAGE,
+    "static": ("static",),
+    "dolly_zoom": ("dolly_zoom",),
+}
+#: Filter -> its reasons, in the order in which the filters run.
+REASONS = {"vqa_filter": ("too_dark", "overexposed", "low_quality"), "motion_filter": ("static", "dolly_zoom")}
+GOOD = "none"  # kind of a clip that was not spoilt
+KEPT = "kept"  # verdict on a clip that was not dropped
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """Clips that came in and that each stage left, in order, and how many were dropped for each reason."""
+
+    left: dict[str, int]
+    dropped: dict[str, int]
+
+
+def funnel(tables: Mapping[str, pl.DataFrame]) -> Funnel | None:
+    """What became of the clips, from the clip tables by stage; ``None`` before the download."""
+    if "download" not in tables:
+        return None
+    stages = [name for name in ("download", *REASONS) if name in tables]
+    last = verdicts(tables[stages[-1]])
+    counts = dict(last.filter(pl.col("verdict") != KEPT)["verdict"].value_counts(sort=True).iter_rows())
+    return Funnel(
+        {"raw": len(tables["download"]), **{name: int(tables[name]["kept"].sum()) for name in stages}}, counts
+    )
+
+
+def verdicts(table: pl.DataFrame) -> pl.DataFrame:
+    """``clip_id`` and ``verdict``: :data:`KEPT`, or the reason (its code, without the detail)."""
+    code = pl.col("reason").str.split(":").list.first()
+    return table.select("clip_id", pl.when("kept").then(pl.lit(KEPT)).otherwise(code).alias("verdict"))
+
+
+def judged_clips(tables: Mapping[str, pl.DataFrame], truth: pl.DataFrame) -> pl.DataFrame:
+    """``clip_id``, ``verdict`` and true ``kind`` of every clip that reached the filters and whose truth is known."""
+    last = next(name for name in ("motion_filter", "vqa_filter") if name in tables)
+    reached = tables["download"].filter(pl.col("kept")).select("clip_id")
+    kinds = truth.select("clip_id", pl.col("spoilage").fill_null(GOOD).alias("kind"))
+    return verdicts(tables[last]).join(reached, on="clip_id").join(kinds, on="clip_id")
+
+
+def precision_and_recall(tables: Mapping[str, pl.DataFrame], truth: pl.DataFrame | None) -> dict[str, Any]:
+    """Precision and recall of each reason and of all together (``all``); ``kinds`` has the recall of each kind.
+
+    Precision of a reason: share of the clips dropped for it that are spoilt in a kind it stands for. Recall: share of
+    the clips spoilt in such a kind that were dropped, for whatever reason. A figure that needs a filter which has not
+    run, or a truth that nobody knows, is ``None``.
+    """
+    ran = [name for name in REASONS if name in tables and "download" in tables]
+    if truth is None or truth.is_empty():
+        ran = []
+    clips = judged_clips(tables, truth) if ran and truth is not None else _NO_CLIPS
+    dropped, spoilt = clips["verdict"] != KEPT, clips["kind"] != GOOD
+    figures: dict[str, Any] = {}
+    for stage, reasons in REASONS.items():
+        for reason in reasons:
+            figures[reason] = _figures(clips, reason) if stage in ran else _UNKNOWN
+    whole = len(ran) == len(REASONS)
+    right = int((dropped & spoilt).sum())
+    figures["all"] = (
+        {**_ratios(right, int(dropped.sum()), right, int(spoilt.sum())), "clips": len(clips)} if whole else _UNKNOWN
+    )
+    figures["kinds"] = {kind: _recall(clips, kind) if whole else _UNKNOWN_KIND for kind in SPOILAGE}
+    return figures
+
+
+_NO_CLIPS = pl.DataFrame(schema={"clip_id": pl.String(), "verdict": pl.String(), "kind": pl.String()})
+_UNKNOWN: dict[str, Any] = {"precision": None, "recall": None, "dropped": None, "spoilt": None}
+_UNKNOWN_KIND: dict[str, Any] = {"recall": None, "clips": None}
+
+
+def _figures(clips: pl.DataFrame, reason: str) -> dict[str, Any]:
+    meant = clips["kind"].is_in(STANDS_FOR[reason])
+    by_it = clips["verdict"] == reason
+    caught = int((meant & (clips["verdict"] != KEPT)).sum())
+    return _ratios(int((by_it & meant).sum()), int(by_it.sum()), caught, int(meant.sum()))
+
+
+def _ratios(right: int, dropped: int, caught: int, spoilt: int) -> dict[str, Any]:
+    return {
+        "precision": right / dropped if dropped else None,
+        "recall": caught / spoilt if spoilt else None,
+        "dropped": dropped,
+        "spoilt": spoilt,
+    }
+
+
+def _recall(clips: pl.DataFrame, kind: str) -> dict[str, Any]:
+    verdict = clips.filter(pl.col("kind") == kind)["verdict"]
+    return {"recall": int((verdict != KEPT).sum()) / len(verdict) if len(verdict) else None, "clips": len(verdict)}
+
+
+def confusion(tables: Mapping[str, pl.DataFrame], truth: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Number of clips by true kind (good ones first) and verdict (:data:`KEPT` first, then the reasons)."""
+    clips = judged_clips(tables, truth)
+    rows = clips.group_by("kind", "verdict").len().iter_rows()
+    pairs = {(kind, verdict): number for kind, verdict, number in rows}
+    columns = [KEPT, *(reason for reasons in REASONS.values() for reason in reasons)]
+    return {kind: {column: pairs.get((kind, column), 0) for column in columns} for kind in (GOOD, *SPOILAGE)}

@@ -1,0 +1,143 @@
+"""Puts the page together: figures, tables, charts and media into one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from evaluation.report import charts, filters, formats, media, prose, tables
+from evaluation.report.captions import examples, judge_captions
+from evaluation.report.inputs import STAGES, Inputs
+from evaluation.report.lineage import Lineage
+from evaluation.report.summary import MODELS, Tree, gaps
+from hummingbird.layout import Layout
+from hummingbird.params import Params, dump_params
+
+SMOOTHING = 25  # steps in the moving average of a curve
+CAPTIONS = 9  # examples of rewritten captions
+_ROWS = ("real_clips", *MODELS)
+_CURVES = {
+    "loss": "loss",
+    "image_reward": "image-text reward (cosine)",
+    "video_reward": "video-text reward (cosine)",
+    "consistency": "consistency loss",
+}
+_PHASES = {"distillation": "1a, guided output of the teacher", "consistency": "1b, latent consistency"}
+_STAGES = {"stage1": "Stage 1", "stage2": "Stage 2, mixed reward feedback", "reneg": "ReNeg, negative embedding"}
+
+
+def render_page(tree: Tree, inputs: Inputs, layout: Layout, params: Params, lineage: Lineage) -> str:
+    """The whole page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    device = (inputs.latency or {}).get("conditions", {}).get("device")
+    return environment.get_template("page.html").render(
+        tree=tree,
+        lineage=lineage,
+        format=formats,
+        gaps=gaps(inputs),
+        params_text=dump_params(params),
+        result=prose.result(tree, device),
+        tiles=prose.tiles(tree),
+        labels=tables.LABELS,
+        header=(inputs.vbench or {}).get("header", {}),
+        **_comparison(tree),
+        videos=media.video_table(layout, inputs.vbench),
+        video_columns=list(media.COLUMNS.values()),
+        curves=_curves(inputs, layout),
+        smoothing=SMOOTHING,
+        **_filters(inputs, layout),
+        captions=_captions(inputs),
+        **_vbench(tree, inputs),
+        timed=inputs.latency,
+        latency=tables.latency(inputs.latency),
+        stages=tables.stages(inputs.stages, STAGES),
+    )
+
+
+def _comparison(tree: Tree) -> dict[str, Any]:
+    return {
+        "comparison": tables.comparison(tree),
+        "comparison_columns": [tables.LABELS[name] for name in (*MODELS, "real_clips", "chance")],
+        "probe_chart": _probe_chart(tree),
+        "deltas": tables.deltas(tree),
+        "delta_columns": ["all seeds", *(f"seed {seed}" for seed in tables.delta_seeds(tree))],
+    }
+
+
+def _probe_chart(tree: Tree) -> Markup | None:
+    bars = []
+    for name in _ROWS:
+        figures = tree["models"].get(name) or tree["real_clips"]
+        if figures["probe_all"] is None:
+            continue
+        low, high = (100 * end for end in figures["ci"]["probe_all"])
+        text = formats.percent(figures["probe_all"])
+        bars.append(charts.Bar(tables.LABELS[name], 100 * figures["probe_all"], text, name, low, high))
+    if not bars:
+        return None
+    chance = (tree["chance"] or {}).get("probe_all")
+    title = "Share of prompts with colour, shape and motion right, by model"
+    return charts.bar_chart(title, bars, "prompts with all three right (%)", None if chance is None else 100 * chance)
+
+
+def _curves(inputs: Inputs, layout: Layout) -> list[dict[str, Any]]:
+    """Per training stage: its charts (one per series, and per phase where it has several) and samples."""
+    found = []
+    for stage, table in inputs.curves.items():
+        phases = table.partition_by("phase", as_dict=True, maintain_order=True) if "phase" in table.columns else {}
+        parts = {_PHASES.get(str(name), str(name)): part for (name,), part in phases.items()} or {"": table}
+        drawn = []
+        for phase, part in parts.items():
+            for column, label in _CURVES.items():
+                if column in part.columns and part[column].null_count() < len(part):
+                    rows = part.drop_nulls(column)
+                    line = charts.Line(label, stage, rows["step"].to_list(), rows[column].to_list())
+                    title = f"{_STAGES[stage]} {phase}: {label} by step"
+                    drawn.append({"title": phase, "svg": charts.line_chart(title, [line], label, SMOOTHING)})
+        found.append({"title": _STAGES[stage], "charts": drawn, "sheets": media.sample_sheets(layout, stage)})
+    return found
+
+
+def _filters(inputs: Inputs, layout: Layout) -> dict[str, Any]:
+    funnel = filters.funnel(inputs.tables)
+    judged = inputs.truth is not None and inputs.has_truth and {"download", "vqa_filter"} <= inputs.tables.keys()
+    return {
+        "funnel": funnel,
+        "confusion": filters.confusion(inputs.tables, inputs.truth) if judged and inputs.truth is not None else None,
+        "filter_sheets": media.filter_sheets(layout),
+    }
+
+
+def _captions(inputs: Inputs) -> list[dict[str, Any]]:
+    if "recaption" not in inputs.tables or inputs.truth is None or not inputs.has_truth:
+        return []
+    return examples(judge_captions(inputs.tables["recaption"], inputs.truth), CAPTIONS).to_dicts()
+
+
+def _vbench(tree: Tree, inputs: Inputs) -> dict[str, Any]:
+    names = [name for name in _ROWS if tree["vbench"][name]["dimensions"]]
+    dimensions = tree["vbench"][names[0]]["dimensions"] if names else {}
+    rows = []
+    for dimension in dimensions:
+        dots = []
+        for name in names:
+            estimate = tables.interval_of(inputs.scores, name, dimension)
+            value = tree["vbench"][name]["dimensions"][dimension]
+            dots.append(charts.Dot(value, estimate.get("low"), estimate.get("high")))
+        rows.append((dimension.replace("_", " "), dots))
+    series = [(tables.LABELS[name], name) for name in names]
+    title = "Raw score of every model in the 16 VBench dimensions, with 95 % intervals"
+    return {
+        "vbench_chart": charts.dot_plot(title, rows, series) if rows else None,
+        "vbench_columns": [tables.LABELS[name] for name in names],
+        "vbench_rows": tables.vbench_dimensions(tree, inputs.scores, names),
+    }
