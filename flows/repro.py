@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from hummingbird.ops.tracking import PARENT
@@ -121,18 +122,32 @@ class StageRunner:
 
 
 def _stop(processes: list[subprocess.Popen[str]]) -> None:
+    """End the process groups of ``processes``. DVC dies of SIGTERM at once; the stage below it is given its time."""
     for process in processes:
         _signal(process, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE
+    while any(map(_group_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(0.1)
     for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=GRACE)
-        _signal(process, signal.SIGKILL)  # what is left of the group, even if its leader has gone
+        _signal(process, signal.SIGKILL)
         process.wait()
+    deadline = time.monotonic() + GRACE
+    while any(map(_group_lives, processes)) and time.monotonic() < deadline:
+        time.sleep(0.1)  # killed, but not gone yet
 
 
-def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # macOS says EPERM for a group of zombies
+def _group_lives(process: subprocess.Popen[str]) -> bool:
+    process.poll()  # takes the leader off the list of processes if it has ended
+    return _signal(process, 0)
+
+
+def _signal(process: subprocess.Popen[str], number: int) -> bool:
+    """Send a signal to a process group; False if none of it is left. (macOS says EPERM of a group of the dead.)"""
+    try:
         os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def _environment(parent: str) -> dict[str, str]:

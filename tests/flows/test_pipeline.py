@@ -158,6 +158,26 @@ def test_a_stage_that_measures_time_runs_alone(toys: Path, monkeypatch: pytest.M
     assert not [stages for stages in seen if "alone" in stages and len(stages) > 1]
 
 
+def test_a_stopped_stage_is_gone_with_all_it_started_and_nothing_more_starts(toys: Path) -> None:
+    (toys / "params.yaml").write_text("knob: 1\nsleep: 600\n")
+    runner = StageRunner(toys, "parent")
+    mark = toys / "began_a"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(runner.run, "a", print)
+        while not (mark.exists() and mark.read_text()):
+            assert not running.done()
+            time.sleep(0.2)
+        runner.stop()
+        with pytest.raises(StageError):
+            running.result()
+    assert not psutil.pid_exists(int(mark.read_text())), "the stage outlived its runner"
+    with pytest.raises(StageError, match="not started"):
+        runner.run("b", print)
+    (toys / "params.yaml").write_text("knob: 1\nsleep: 0\n")
+    StageRunner(toys, "parent").run("a", print)
+    assert log(toys) == "a"
+
+
 def test_a_killed_run_leaves_nothing_behind_and_goes_on(toys: Path, prefect_server: str) -> None:
     (toys / "params.yaml").write_text("knob: 1\nsleep: 600\n")
     env = os.environ | {"PREFECT_API_URL": prefect_server, "PYTHONPATH": os.pathsep.join(sys.path)}
