@@ -12,9 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hummingbird.data import world
+from hummingbird.miniature import dover as recipe
 from hummingbird.miniature.dover import CONFIG
 from hummingbird.models.dover import Dover, ViewSizes
 from hummingbird.models.dover.views import aesthetic_view, fragments, technical_view
+from hummingbird.runlog import SilentLog
 
 TOLERANCE = 2e-5
 
@@ -136,3 +139,40 @@ def test_views_have_their_sizes_and_short_clips_repeat() -> None:
     assert first.shape == (2, 3, 6, 16, 16)
     assert torch.equal(first[:, :, :3], first[:, :, 3:])
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_training_batches_depend_on_the_step_alone_and_spoil_their_second_half(miniature: Dover) -> None:
+    good = np.stack([world.make_clip(1, index).video for index in range(4)])
+    sampler = recipe.PairSampler(miniature, good, seed=5)
+    first, again, other = sampler(7), sampler(7), sampler(8)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    labels = first[2]
+    assert labels[: recipe.PAIRS].all() and not labels[recipe.PAIRS :].any()
+    assert np.array_equal(good, np.stack([world.make_clip(1, index).video for index in range(4)]))  # left as they were
+
+
+def test_a_stem_that_starts_from_frequencies_keeps_brightness_and_detail_apart() -> None:
+    stem = torch.nn.Conv3d(3, 16, (2, 4, 4), stride=(2, 4, 4))
+    recipe.start_from_frequencies(stem)
+    plain = torch.ones(1, 3, 2, 4, 4)
+    response = stem(plain).flatten().abs()
+    assert response[0] > 0.01 and response[1:].max() < 1e-5
+    checks = plain * torch.tensor([1.0, -1.0]).repeat(2)
+    assert stem(checks).flatten()[0].abs() < 1e-5 and stem(checks).abs().max() > 0.1
+
+
+def test_calibration_puts_the_boundary_between_good_and_bad() -> None:
+    raw = torch.cat([torch.linspace(2, 4, 50), torch.linspace(-1, 2.5, 50)])
+    good = (torch.arange(100) < 50).float()
+    mean, deviation = recipe._platt(raw, good)
+    assert 1.9 < mean < 2.6 and deviation > 0
+    assert (((raw - mean) / deviation).sigmoid() > 0.5).float().eq(good).float().mean() > 0.9
+
+
+def test_the_recipe_runs_and_saves_a_model_that_loads(tmp_path: Path) -> None:
+    figures = recipe.train(tmp_path / "dover", seed=1, budget=0.005, log=SilentLog())
+    assert figures["n"] == 32 and 0 <= figures["recall"] <= 1
+    loaded = Dover.from_pretrained(tmp_path / "dover")
+    assert loaded.config.technical_scale[1] != pytest.approx(0.07355)
+    assert all(torch.isfinite(part).all() for part in loaded.float().score([_clip(1)]))
