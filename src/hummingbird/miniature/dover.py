@@ -118,7 +118,8 @@ class PairSampler:
 def _recode(video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Through JPEG, frame by frame, at a harmless quality."""
     options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*JPEG))]
-    return np.stack([cv2.imdecode(cv2.imencode(".jpg", frame, options)[1], cv2.IMREAD_COLOR) for frame in video])
+    encoded = [cv2.imencode(".jpg", frame, options)[1] for frame in video]
+    return np.stack([np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8) for data in encoded])
 
 
 def _views(model: Dover, videos: NDArray[np.uint8], seed: int) -> tuple[Tensor, Tensor]:
@@ -147,7 +148,8 @@ def start_from_frequencies(stem: nn.Conv3d) -> None:
     stem.weight.zero_()
     frame = channel // len(patterns) % frames
     stem.weight[channel, :, frame] = torch.einsum("cr,cyx->cryx", colours, patterns[channel % len(patterns)])
-    nn.init.zeros_(stem.bias)
+    if stem.bias is not None:
+        stem.bias.zero_()
 
 
 class DoverMethod:
