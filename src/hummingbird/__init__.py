@@ -7,12 +7,10 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Loaded on first use: `import hummingbird` must not cost torch. diffusers looks classes (and their bases) up here when
-# it loads a saved pipeline.
+# Loaded on first use: `import hummingbird` must not cost torch.
 _LAZY = {
     "TextToVideoPipeline": "hummingbird.pipelines.text_to_video",
     "VideoUNet": "hummingbird.models.unet",
-    "ModelMixin": "diffusers",
 }
 
 

@@ -14,6 +14,9 @@ class UserError(Exception):
         self.problem = problem
         self.next_step = next_step
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str]]:
+        return type(self), (self.problem, self.next_step)  # so that it survives the way back from a worker process
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` for the nearest known name, else the list of all of them."""

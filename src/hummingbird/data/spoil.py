@@ -9,7 +9,7 @@ from hummingbird.data.world import QUALITY_SPOILAGE, Video
 
 
 def _blur(video: Video, rng: np.random.Generator) -> Video:
-    sigma = rng.uniform(1.3, 2.2) * video.shape[1] / 32
+    sigma = rng.uniform(1.5, 2.4) * video.shape[1] / 32
     return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in video])
 
 
@@ -20,7 +20,7 @@ def _noise(video: Video, rng: np.random.Generator) -> Video:
 
 def _compression(video: Video, rng: np.random.Generator) -> Video:
     """JPEG at a hopeless quality: the 8x8 block artefacts of a starved encoder, frame by frame."""
-    quality = int(rng.integers(7, 13))
+    quality = int(rng.integers(4, 9))
     out = []
     for frame in video:
         data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]

@@ -22,7 +22,7 @@ from hummingbird.training.trainer import Trainer, config_key
 CLIPS = 4096
 SPOILT_SHARE = 0.3
 ARTEFACT_SHARE = 0.3
-STEPS = 400
+STEPS = 1100
 BATCH_SIZE = 64
 LEARNING_RATE = 3e-3
 _IGNORED = -100  # cross_entropy's ignore_index

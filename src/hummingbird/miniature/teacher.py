@@ -122,12 +122,12 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog, vae_folder: Path)
     """Train the teacher from nothing into ``unet``, ``text_encoder``, ``tokenizer`` and ``scheduler`` below ``out``."""
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
     optim = Optim(
-        steps=max(2, int(5000 * budget)),
-        batch_size=32,
-        learning_rate=1.6e-3,
+        steps=max(2, int(7000 * budget)),
+        batch_size=16,
+        learning_rate=1.3e-3,
         warmup_steps=int(100 * min(budget, 1)),
         weight_decay=0.01,
-        ema_decay=0.998 if budget > 0.3 else 0.9,
+        ema_decay=0.999 if budget > 0.3 else 0.9,
         checkpoint_every_s=60,
     )
     work = out / ".work/teacher"

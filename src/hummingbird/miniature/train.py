@@ -75,7 +75,7 @@ PARTS: dict[str, tuple[Part, int]] = {
     "image_reward_eval": (_reward("image_reward_eval"), 201),
     "video_reward_eval": (_reward("video_reward_eval"), 202),
     "dover": (_dover, 300),
-    "recaptioner": (_recaptioner, 400),
+    "recaptioner": (_recaptioner, 3),
     "probe": (_probe, 500),
 }
 

@@ -8,11 +8,12 @@ for the miniature, a projection of the mean text embedding.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
-from diffusers import UNet3DConditionModel
-from diffusers.configuration_utils import register_to_config
+from diffusers import ModelMixin, UNet3DConditionModel  # noqa: F401  # diffusers looks ModelMixin up beside VideoUNet
+from diffusers.configuration_utils import FrozenDict, register_to_config
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
@@ -64,6 +65,7 @@ class VideoUNet(UNet3DConditionModel):
             attention_head_dim=attention_head_dim,
             time_cond_proj_dim=time_cond_proj_dim,
         )
+        self._forget_parent_config()
         width = block_out_channels[0]
         self.fps_embedding = TimestepEmbedding(width, width * 4) if fps_condition else None
         self.text_projection = nn.Linear(cross_attention_dim, width * 4) if pooled_text else None
@@ -76,6 +78,12 @@ class VideoUNet(UNet3DConditionModel):
                 for layer in module.modules():
                     if isinstance(layer, nn.Dropout):
                         layer.p = temporal_dropout
+
+    def _forget_parent_config(self) -> None:
+        """Keep only this class's own options in the configuration: loading would refuse those the parent adds."""
+        own = inspect.signature(type(self).__init__).parameters
+        kept = {key: value for key, value in self._internal_dict.items() if key in own or key.startswith("_")}
+        self._internal_dict = FrozenDict(kept)
 
     def _embed(
         self, sample: Tensor, timestep: Tensor | float, text: Tensor, timestep_cond: Tensor | None, fps: Tensor | None

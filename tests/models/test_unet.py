@@ -1,0 +1,105 @@
+"""The denoiser: what it adds to diffusers' network, and that each condition matters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hummingbird.models.pruning import count_parameters, hummingbird_plan, key_map, prune
+from hummingbird.models.unet import VideoUNet, miniature_unet
+
+
+@pytest.fixture(scope="module")
+def unet() -> VideoUNet:
+    torch.manual_seed(0)
+    model = miniature_unet(96).eval()
+    with torch.no_grad():  # zero-initialised layers would hide what is before them
+        for parameter in model.parameters():
+            if parameter.abs().sum() == 0:
+                parameter.normal_(0, 0.05)
+    return model
+
+
+def inputs(frames: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(1)
+    return torch.randn(2, 16, frames, 4, 4, generator=g), torch.randn(2, 24, 96, generator=g)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 8, 26])
+def test_any_number_of_frames_works(unet: VideoUNet, frames: int) -> None:
+    sample, text = inputs(frames)
+    assert unet(sample, 500, text).sample.shape == sample.shape
+
+
+@torch.no_grad()
+def test_every_condition_changes_the_prediction(unet: VideoUNet) -> None:
+    sample, text = inputs()
+    base = unet(sample, 500, text).sample
+    assert not torch.allclose(base, unet(sample, 100, text).sample, atol=1e-4)
+    assert not torch.allclose(base, unet(sample, 500, text.flip(0)).sample, atol=1e-4)
+    assert not torch.allclose(base, unet(sample, 500, text, fps=torch.tensor(30)).sample, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_default_frame_rate_is_that_of_the_configuration(unet: VideoUNet) -> None:
+    sample, text = inputs()
+    torch.testing.assert_close(unet(sample, 5, text).sample, unet(sample, 5, text, fps=torch.tensor(8)).sample)
+
+
+@torch.no_grad()
+def test_each_sample_of_a_batch_is_computed_by_itself(unet: VideoUNet) -> None:
+    sample, text = inputs()
+    steps, fps = torch.tensor([10, 900]), torch.tensor([8.0, 24.0])
+    both = unet(sample, steps, text, fps=fps).sample
+    for i in range(2):
+        alone = unet(sample[i : i + 1], steps[i], text[i : i + 1], fps=fps[i]).sample
+        torch.testing.assert_close(both[i : i + 1], alone, atol=2e-5, rtol=0)
+
+
+def test_latents_that_cannot_be_halved_are_refused(unet: VideoUNet) -> None:
+    with pytest.raises(ValueError, match="multiples of 2"):
+        unet(torch.randn(1, 16, 8, 3, 4), 5, torch.randn(1, 24, 96))
+
+
+def test_saved_and_loaded_it_is_the_same_network(unet: VideoUNet, tmp_path: Path) -> None:
+    unet.save_pretrained(tmp_path)
+    loaded = VideoUNet.from_pretrained(tmp_path).eval()
+    sample, text = inputs()
+    with torch.no_grad():
+        torch.testing.assert_close(unet(sample, 7, text).sample, loaded(sample, 7, text).sample)
+
+
+@torch.no_grad()
+def test_pruning_takes_over_the_kept_layers_exactly(unet: VideoUNet) -> None:
+    plan = hummingbird_plan(2, mid_block=False)
+    student = prune(unet, plan, guidance_dim=256)
+    assert student.mid_block is None
+    assert 0.5 <= count_parameters(student) / count_parameters(unet) <= 0.6
+    taught, learnt = unet.state_dict(), student.state_dict()
+    for name, origin in key_map(plan, unet).items():
+        assert torch.equal(learnt[name], taught[origin])
+    assert torch.equal(learnt["up_blocks.0.resnets.1.conv1.weight"], taught["up_blocks.0.resnets.2.conv1.weight"])
+
+
+@torch.no_grad()
+def test_a_new_student_ignores_its_guidance_embedding(unet: VideoUNet) -> None:
+    student = prune(unet, hummingbird_plan(2, mid_block=False)).eval()
+    sample, text = inputs()
+    with_it = student(sample, 5, text, timestep_cond=torch.randn(2, 256)).sample
+    torch.testing.assert_close(with_it, student(sample, 5, text).sample)
+
+
+def test_a_plan_that_shapes_forbid_is_refused_by_name(unet: VideoUNet) -> None:
+    plan = hummingbird_plan(2, mid_block=False)
+    wrong = type(plan)(down=plan.down, up=((0, 2), (1, 2)), mid_block=False)
+    with pytest.raises(ValueError, match=r"up_blocks\.1\.resnets"):
+        prune(unet, wrong)
+
+
+def test_the_papers_plan_keeps_the_layers_the_facts_name() -> None:
+    plan = hummingbird_plan(4, mid_block=True)
+    assert plan.down == ((0,),) * 4
+    assert plan.up == ((1, 2), (1, 2), (0, 2), (0, 2))
