@@ -11,7 +11,7 @@ from markupsafe import Markup
 from evaluation.report.svg import Scale, element, picture, span, tick_labels
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40  # margins of a plot
-_MARKS = ("circle", "square", "diamond", "triangle", "cross")
+_MARKS = ("circle", "square", "diamond", "triangle", "arrow", "star")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +106,13 @@ def _legend(lines: Sequence[Line], left: float, top: float) -> list[Markup]:
     return parts
 
 
-def bar_chart(title: str, bars: Sequence[Bar], x_label: str, chance: float | None = None) -> Markup:
-    """Horizontal bars from 0 with whiskers; a dashed line at ``chance``."""
-    row, left, width = 30.0, 108.0, 640.0
+def bar_chart(title: str, bars: Sequence[Bar], x_label: str, top: float, chance: float) -> Markup:
+    """Horizontal bars on an axis from 0 to ``top``, with whiskers; a dashed line at ``chance``."""
+    row, left, width = 30.0, 84.0, 540.0
     height = row * len(bars) + 44
-    top = max([bar.high or bar.value for bar in bars])
-    x = Scale(0.0, max(top * 1.02, 1e-9), left, width - 120)
+    x = Scale(0.0, top, left, width - 70)
     bottom = row * len(bars) + 6
-    parts = _x_axis(x, bottom, x_label, height)
+    parts = _x_axis(x, 4, bottom, x_label, height)
     for number, bar in enumerate(bars):
         y = 6 + row * number
         parts.append(element("text", bar.label, x=left - 8, y=y + row / 2 + 4, text_anchor="end"))
@@ -125,15 +124,14 @@ def bar_chart(title: str, bars: Sequence[Bar], x_label: str, chance: float | Non
         parts += _whisker(x, bar.low, bar.high, y + row / 2, "whisker strong")
         end = x(max(bar.value, bar.high or 0.0))
         parts.append(element("text", bar.text, x=end + 8, y=y + row / 2 + 4, class_="value"))
-    if chance is not None:
-        parts.append(element("line", x1=x(chance), x2=x(chance), y1=4, y2=bottom, class_="chance"))
+    parts.append(element("line", x1=x(chance), x2=x(chance), y1=4, y2=bottom, class_="chance"))
     return picture(width, height, title, *parts)
 
 
-def _x_axis(x: Scale, bottom: float, label: str, height: float) -> list[Markup]:
+def _x_axis(x: Scale, top: float, bottom: float, label: str, height: float) -> list[Markup]:
     parts = []
     for tick, text in zip(x.ticks(), tick_labels(x.ticks()), strict=True):
-        parts.append(element("line", x1=x(tick), x2=x(tick), y1=4, y2=bottom, class_="grid"))
+        parts.append(element("line", x1=x(tick), x2=x(tick), y1=top, y2=bottom, class_="grid"))
         parts.append(element("text", text, x=x(tick), y=bottom + 15, text_anchor="middle"))
     parts.append(element("text", label, x=(x.start + x.end) / 2, y=height - 4, text_anchor="middle", class_="label"))
     return parts
@@ -155,8 +153,7 @@ def dot_plot(title: str, rows: Sequence[tuple[str, Sequence[Dot | None]]], serie
     height = bottom + 38
     x = Scale(0.0, 1.0, left, width - 16)
     parts = _dot_legend(series, left)
-    axis = _x_axis(x, bottom, "raw score (share of 1; whiskers: 95 % interval)", height)
-    parts += axis
+    parts += _x_axis(x, 28, bottom, "raw score (share of 1; whiskers: 95 % interval)", height)
     for number, (label, dots) in enumerate(rows):
         y = 34 + row * number
         if number % 2:
@@ -189,7 +186,8 @@ def _mark(shape: str, x: float, y: float, color: str) -> Markup:
         "square": ((-3.4, -3.4), (3.4, -3.4), (3.4, 3.4), (-3.4, 3.4)),
         "diamond": ((0.0, -4.8), (4.8, 0.0), (0.0, 4.8), (-4.8, 0.0)),
         "triangle": ((0.0, -4.6), (4.4, 3.4), (-4.4, 3.4)),
-        "cross": ((-3.8, 0.0), (3.8, 0.0), (0.0, 0.0), (0.0, -3.8), (0.0, 3.8), (0.0, 0.0)),
+        "arrow": ((0.0, 4.6), (4.4, -3.4), (-4.4, -3.4)),
+        "star": ((0.0, -5.4), (1.6, -1.6), (5.4, 0.0), (1.6, 1.6), (0.0, 5.4), (-1.6, 1.6), (-5.4, 0.0), (-1.6, -1.6)),
     }
     points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in outlines[shape])
     return element("polygon", points=points, style=style)

@@ -8,7 +8,7 @@ TIMES = "×"  # noqa: RUF001
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    return DASH if share is None else f"{100 * share:.{digits}f} %"
+    return DASH if share is None else _minus(f"{100 * share:.{digits}f} %")
 
 
 def decimal(value: float | None, digits: int = 3) -> str:

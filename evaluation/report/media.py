@@ -66,7 +66,7 @@ def sample_sheets(layout: Layout, stage: str, most: int = 3) -> list[Sheet]:
     found = sorted(layout.sheets(stage).glob("step_*.png"))
     if len(found) > most:
         found = [found[round(place * (len(found) - 1) / (most - 1))] for place in range(most)]
-    return [read_sheet(path, f"after {count(int(path.stem.removeprefix('step_')))} steps") for path in found]
+    return [read_sheet(path, f"Samples after {count(int(path.stem.removeprefix('step_')))} steps") for path in found]
 
 
 def read_sheet(path: Path, text: str) -> Sheet:

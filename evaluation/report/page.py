@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -13,17 +14,17 @@ from evaluation.report.captions import examples, judge_captions
 from evaluation.report.inputs import STAGES, Inputs
 from evaluation.report.lineage import Lineage
 from evaluation.report.summary import MODELS, Tree, gaps
+from evaluation.vbench.protocol import DIMENSIONS
 from hummingbird.layout import Layout
 from hummingbird.params import Params, dump_params
 
 SMOOTHING = 25  # steps in the moving average of a curve
 CAPTIONS = 9  # examples of rewritten captions
 _ROWS = ("real_clips", *MODELS)
-_CURVES = {
-    "loss": "loss",
-    "image_reward": "image-text reward (cosine)",
-    "video_reward": "video-text reward (cosine)",
-    "consistency": "consistency loss",
+_CURVES = {  # axis -> column -> (label, colour; none = that of the stage)
+    "loss": {"loss": ("loss", "")},
+    "reward (cosine)": {"image_reward": ("image-text", "image"), "video_reward": ("video-text", "video")},
+    "consistency loss": {"consistency": ("consistency", "")},
 }
 _PHASES = {"distillation": "1a, guided output of the teacher", "consistency": "1b, latent consistency"}
 _STAGES = {"stage1": "Stage 1", "stage2": "Stage 2, mixed reward feedback", "reneg": "ReNeg, negative embedding"}
@@ -84,9 +85,9 @@ def _probe_chart(tree: Tree) -> Markup | None:
         bars.append(charts.Bar(tables.LABELS[name], 100 * figures["probe_all"], text, name, low, high))
     if not bars:
         return None
-    chance = (tree["chance"] or {}).get("probe_all")
+    chance = tree["chance"]["probe_all"]
     title = "Share of prompts with colour, shape and motion right, by model"
-    return charts.bar_chart(title, bars, "prompts with all three right (%)", None if chance is None else 100 * chance)
+    return charts.bar_chart(title, bars, "prompts with all three right (%)", 100.0, 100 * chance)
 
 
 def _curves(inputs: Inputs, layout: Layout) -> list[dict[str, Any]]:
@@ -97,14 +98,21 @@ def _curves(inputs: Inputs, layout: Layout) -> list[dict[str, Any]]:
         parts = {_PHASES.get(str(name), str(name)): part for (name,), part in phases.items()} or {"": table}
         drawn = []
         for phase, part in parts.items():
-            for column, label in _CURVES.items():
-                if column in part.columns and part[column].null_count() < len(part):
-                    rows = part.drop_nulls(column)
-                    line = charts.Line(label, stage, rows["step"].to_list(), rows[column].to_list())
-                    title = f"{_STAGES[stage]} {phase}: {label} by step"
-                    drawn.append({"title": phase, "svg": charts.line_chart(title, [line], label, SMOOTHING)})
+            for axis, columns in _CURVES.items():
+                if lines := _lines(part, columns, stage):
+                    title = f"{_STAGES[stage]} {phase}: {axis} by step"
+                    drawn.append({"title": phase, "svg": charts.line_chart(title, lines, axis, SMOOTHING)})
         found.append({"title": _STAGES[stage], "charts": drawn, "sheets": media.sample_sheets(layout, stage)})
     return found
+
+
+def _lines(table: pl.DataFrame, columns: dict[str, tuple[str, str]], stage: str) -> list[charts.Line]:
+    lines = []
+    for column, (label, color) in columns.items():
+        if column in table.columns:
+            rows = table.drop_nulls(column)
+            lines.append(charts.Line(label, color or stage, rows["step"].to_list(), rows[column].to_list()))
+    return [line for line in lines if line.steps]
 
 
 def _filters(inputs: Inputs, layout: Layout) -> dict[str, Any]:
@@ -125,9 +133,8 @@ def _captions(inputs: Inputs) -> list[dict[str, Any]]:
 
 def _vbench(tree: Tree, inputs: Inputs) -> dict[str, Any]:
     names = [name for name in _ROWS if tree["vbench"][name]["dimensions"]]
-    dimensions = tree["vbench"][names[0]]["dimensions"] if names else {}
     rows = []
-    for dimension in dimensions:
+    for dimension in DIMENSIONS if names else ():
         dots = []
         for name in names:
             estimate = tables.interval_of(inputs.scores, name, dimension)

@@ -80,10 +80,9 @@ def _change(tree: Tree, path: str) -> str:
 
 
 def _by(tree: Tree, pair: str) -> str:
-    """The pooled difference and its interval, in brackets."""
+    """The pooled difference, in brackets."""
     delta = figure_of(tree, f"deltas.{pair}.held_out_reward")
-    between = formats.interval(delta["low"], delta["high"])
-    return f" ({formats.signed(delta['value'])}, 95 % interval {between})"
+    return f" ({formats.signed(delta['value'])})"
 
 
 def parameter_ratio(tree: Tree) -> float | None:

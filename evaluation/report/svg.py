@@ -69,5 +69,5 @@ def picture(width: float, height: float, title: str, *content: Markup) -> Markup
         viewBox=f"0 0 {width:g} {height:g}",
         role="img",
         class_="chart",
-        style=f"min-width: {0.8 * width:.0f}px; max-width: {1.6 * width:.0f}px",
+        style=f"min-width: {0.7 * width:.0f}px; max-width: {1.2 * width:.0f}px",
     )

@@ -10,6 +10,7 @@ from typing import Any
 from evaluation.report import formats
 from evaluation.report.media import COLUMNS
 from evaluation.report.summary import MODELS, Tree
+from evaluation.vbench.protocol import DIMENSIONS
 
 Format = Callable[[float | None], str]
 
@@ -148,11 +149,8 @@ def _delta(tree: Tree, path: str, digits: int, scale: float) -> Cell:
 
 def vbench_dimensions(tree: Tree, scores: Mapping[str, Any], names: Sequence[str]) -> list[Row]:
     """Raw scores of the 16 dimensions with interval and n."""
-    dimensions: Mapping[str, float] = next(
-        (found for n in names if (found := figure_of(tree, f"vbench.{n}.dimensions"))), {}
-    )
     rows = []
-    for dimension in dimensions:
+    for dimension in DIMENSIONS if names else ():
         cells = []
         for name in names:
             estimate = interval_of(scores, name, dimension)
