@@ -59,14 +59,15 @@ def _rewarded(tree: Tree) -> str:
     change = _change(tree, "deltas.stage2-stage1.held_out_reward")
     if not change:
         return ""
-    return f"Reward feedback {change} the reward of models that were never trained on{_by(tree, 'stage2-stage1')}."
+    gain = _by(tree, "stage2-stage1")
+    return f"Reward feedback {change} the held-out reward, by models that were never trained on{gain}."
 
 
 def _negative(tree: Tree) -> str:
     parts = []
     for pair, rival in (("reneg-teacher", "an empty"), ("reneg-handwritten", "a hand-written")):
         if change := _change(tree, f"deltas.{pair}.held_out_reward"):
-            parts.append(f"{change} it against {rival} negative prompt{_by(tree, pair)}")
+            parts.append(f"{change} the held-out reward against {rival} negative prompt{_by(tree, pair)}")
     return f"The learned negative embedding {', and '.join(parts)}." if parts else ""
 
 
