@@ -34,6 +34,10 @@ _ALWAYS = (
 )
 
 
+#: Left out of the one-object prompts: the probe takes one real pan in three for an object that moves the other way.
+_NOT_JUDGED = ("pan left", "pan right")
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt, the facts it states, and the dimensions that are judged on it."""
@@ -84,8 +88,9 @@ def build_suite(one_object: int, two_objects: int, seed: int) -> list[Prompt]:
     rng = np.random.default_rng(seed)
     singles: dict[str, Prompt] = {}
     while len(singles) < one_object:
-        prompt = _one_object(world.sample_scene(rng, held_out=True))
-        singles.setdefault(prompt.text, prompt)
+        scene = world.sample_scene(rng, held_out=True)
+        if scene.motion not in _NOT_JUDGED:
+            singles.setdefault(world.caption(scene), _one_object(scene))
     pairs: dict[str, Prompt] = {}
     while len(pairs) < two_objects:
         prompt = _two_objects(world.sample_scene(rng, two_objects=1.0))

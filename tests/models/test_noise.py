@@ -73,7 +73,7 @@ def test_the_students_timesteps_are_the_papers() -> None:
     scheduler = student_scheduler(miniature_scheduler())
     assert student_timesteps(4, scheduler) == [999, 759, 519, 279]
     assert student_timesteps(8, scheduler) == [999, 879, 759, 639, 519, 399, 279, 159]
-    with pytest.raises(ValueError, match="1..50"):
+    with pytest.raises(ValueError, match=r"1\.\.50"):
         student_timesteps(51, scheduler)
     assert solver_timesteps(1000, 50)[[0, -1]].tolist() == [19, 999]
 

@@ -29,8 +29,12 @@ def teacher() -> TextToVideoPipeline:
     unet = miniature_unet(96)
     torch.nn.init.normal_(unet.conv_out.weight, std=0.05)
     pipe = TextToVideoPipeline(
-        miniature_vae().eval(), CLIPTextModel(miniature_text_config(tokenizer)).eval(), tokenizer, unet.eval(),
-        miniature_scheduler(), num_inference_steps=3,
+        miniature_vae().eval(),
+        CLIPTextModel(miniature_text_config(tokenizer)).eval(),
+        tokenizer,
+        unet.eval(),
+        miniature_scheduler(),
+        num_inference_steps=3,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -41,7 +41,9 @@ def pipeline() -> TextToVideoPipeline:
     text_encoder = CLIPTextModel(miniature_text_config(tokenizer)).requires_grad_(False).eval()
     unet = miniature_unet(96)
     torch.nn.init.normal_(unet.conv_out.weight, std=0.05)
-    pipe = TextToVideoPipeline(miniature_vae().requires_grad_(False), text_encoder, tokenizer, unet, miniature_scheduler())
+    pipe = TextToVideoPipeline(
+        miniature_vae().requires_grad_(False), text_encoder, tokenizer, unet, miniature_scheduler()
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -142,5 +144,5 @@ def test_augmentation_keeps_the_range_and_the_picture() -> None:
     video = torch.rand(2, 4, 3, 32, 32).round()
     out = augment(video)
     assert out.shape == video.shape
-    assert 0 <= float(out.min()) and float(out.max()) <= 1
+    assert float(out.min()) >= 0 and float(out.max()) <= 1
     torch.testing.assert_close(augment(video, crop=0.0, noise=0.0), video, atol=1e-5, rtol=0)

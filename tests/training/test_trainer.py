@@ -44,7 +44,7 @@ def data(step: int) -> Tensor:
 OPTIM = Optim(steps=30, batch_size=8, learning_rate=1e-2, warmup_steps=3, ema_decay=0.9, checkpoint_every_s=1e-9)
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     pass
 
 
@@ -53,7 +53,7 @@ def train(work: Path, stop_at: int | None = None, **changes: object) -> tuple[Re
 
     def stop(step: int) -> None:
         if step == stop_at:
-            raise Stop
+            raise StoppedError
 
     optim = OPTIM.model_copy(update=changes)
     history = Trainer(method, data, optim, work=work, seed=3, log=SilentLog(), on_step=stop).fit()
@@ -63,7 +63,7 @@ def train(work: Path, stop_at: int | None = None, **changes: object) -> tuple[Re
 @pytest.mark.parametrize("stop_at", [1, 2, 17, 29])
 def test_a_stopped_and_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, stop_at: int) -> None:
     whole, series = train(tmp_path / "whole")
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         train(tmp_path / "cut", stop_at=stop_at)
     resumed, again = train(tmp_path / "cut")
     assert again == series

@@ -116,7 +116,7 @@ class LatentDataset:
         """
         clips = self.index.filter(pl.col("num_frames") >= num_frames).to_dicts()
         if not clips:
-            longest = self.index["num_frames"].max()
+            longest = max(self.index["num_frames"].to_list(), default=0)
             raise UserError(
                 f"no clip has the {num_frames} frames that training asks for; the longest has {longest}",
                 "lower num_frames, or raise encode.max_frames, in params.yaml",

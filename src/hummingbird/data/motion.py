@@ -66,7 +66,7 @@ def motion_scores(video: Video, *, side: int = 128) -> MotionScores:
     points, edge = _geometry(frames[0].shape)
     models, residual, held = [], [], []
     for first, second in pairwise(frames):
-        flow = estimator.calc(first, second, None)
+        flow = estimator.calc(first, second, None)  # type: ignore[call-overload]  # None: allocate it, which the stubs forget
         model = _fit_camera(flow, points)
         predicted = _camera_flow(model, flow.shape[:2])
         models.append(model)

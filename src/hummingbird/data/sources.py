@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
@@ -149,18 +150,19 @@ class FolderSource:
 
     def clip(self, index: int) -> RawClip:
         row = self.rows[index]
-        common = {"clip_id": row["clip_id"], "caption": row["name"].strip(), "source": self.folder.resolve().name}
+        caption = row["name"].strip()
+        raw = functools.partial(RawClip, clip_id=row["clip_id"], caption=caption, source=self.folder.resolve().name)
         path = self._find(row)
         if path is None:
-            return RawClip(**common, problem="missing: no such file")
+            return raw(problem="missing: no such file")
         try:
             video = path.read_bytes()
             info = video_io.probe(video)
         except OSError as error:
-            return RawClip(**common, problem=f"missing: {error.strerror}")
+            return raw(problem=f"missing: {error.strerror}")
         except video_io.VideoError as error:
-            return RawClip(**common, problem=f"unreadable: {error}")
-        return RawClip(**common, video=video, info=info, problem="" if common["caption"] else "no_caption")
+            return raw(problem=f"unreadable: {error}")
+        return raw(video=video, info=info, problem="" if caption else "no_caption")
 
     def fingerprint(self) -> str:
         files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self.folder.rglob("*") if p.is_file())

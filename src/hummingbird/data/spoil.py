@@ -24,7 +24,9 @@ def _compression(video: Video, rng: np.random.Generator) -> Video:
     out = []
     for frame in video:
         data = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        out.append(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None  # it was encoded a line above
+        out.append(decoded[..., ::-1])
     return np.stack(out)
 
 

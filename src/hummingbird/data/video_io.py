@@ -57,6 +57,7 @@ def _frames(source: Source) -> Iterator[tuple[av.VideoFrame, float]]:
         raise VideoError("empty file")
     try:
         with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
+            assert isinstance(container, av.container.InputContainer)  # av types `open` by its mode
             if not container.streams.video:
                 raise VideoError("no video stream")
             stream = container.streams.video[0]

@@ -158,7 +158,8 @@ def _coverage(shape: str, x: NDArray[np.float64], y: NDArray[np.float64], soft: 
 def _texture(name: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Brightness factor of an object's surface, in shape units."""
     if name == "striped":
-        return 0.72 + 0.28 * np.sign(np.sin((x + y) * 6.5))
+        stripes: NDArray[np.float64] = 0.72 + 0.28 * np.sign(np.sin((x + y) * 6.5))
+        return stripes
     if name == "dotted":
         return 1.0 - 0.6 * ((np.sin(x * 8.0) * np.sin(y * 8.0)) > 0.35)
     return np.ones_like(x)

@@ -120,12 +120,33 @@ def make_pairs(seed: int, count: int, kind: Kind, log: RunLog, *, held_out: bool
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``clean`` and ``bad`` clips [B, T, 3, H, W], their captions [B] and wrong captions [B * K]."""
+    """``clean`` and ``bad`` clips [B, T, 3, H, W], their captions [B], wrong captions [B * K] and ``labels`` [B]."""
 
     clean: Tensor
     bad: Tensor
     captions: list[str]
     wrong: list[str]
+    labels: dict[str, Tensor]
+
+
+#: Classes of the facts that a tower also learns to name while it is trained: contrast alone takes far longer to find
+#: shape and motion, which fill few pixels.
+NAMED_FACTS: dict[str, tuple[str, ...]] = {
+    "color": tuple(world.COLORS),
+    "shape": world.SHAPES,
+    "background": world.BACKGROUNDS,
+    "motion": world.MOTIONS,
+}
+
+
+def name_facts(scenes: list[Scene], kind: Kind) -> dict[str, Tensor]:
+    """Class of each scene's (first object's) facts that ``kind`` of model can see."""
+    labels = {}
+    for fact, classes in NAMED_FACTS.items():
+        if fact in facts_of(kind):
+            owner = [scene.objects[0] if fact in ("color", "shape") else scene for scene in scenes]
+            labels[fact] = torch.tensor([classes.index(getattr(it, fact)) for it in owner])
+    return labels
 
 
 class PairSampler:
@@ -150,4 +171,5 @@ class PairSampler:
             bad=natural_variation(torch.where(pick, artificial, spoilt), g),
             captions=[world.caption(scene) for scene in scenes],
             wrong=[text for scene in scenes for text in wrong_captions(scene, self.kind, self.wrong, rng)],
+            labels=name_facts(scenes, self.kind),
         )

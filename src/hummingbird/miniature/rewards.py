@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from hummingbird.data import world
 from hummingbird.miniature.reward_data import (
+    NAMED_FACTS,
     Batch,
     Kind,
     PairSampler,
@@ -40,9 +41,6 @@ Reward = ImageTextReward | VideoTextReward
 SCALE = 14.0  # inverse temperature: right and wrong need cosines about 0.6 apart to be told apart for sure
 CLIPS = 4096
 WRONG_CAPTIONS = 3
-# As in ViCLIP's training, the video tower sees few patches for most of the steps and all of them at the end.
-MASKED_SHARE = 0.9  # of the steps
-KEPT_PATCHES = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,8 @@ class Size:
 SIZES: dict[tuple[Kind, bool], Size] = {
     ("image", False): Size(width=96, layers=3, patch=4, text_width=64, steps=600),
     ("image", True): Size(width=128, layers=3, patch=8, text_width=80, steps=600),
-    ("video", False): Size(width=96, layers=3, patch=8, text_width=64, steps=500),
-    ("video", True): Size(width=80, layers=4, patch=8, text_width=64, steps=500),
+    ("video", False): Size(width=64, layers=2, patch=8, text_width=64, steps=800, batch_size=32),
+    ("video", True): Size(width=72, layers=2, patch=8, text_width=48, steps=800, batch_size=32),
 }
 
 
@@ -99,24 +97,27 @@ def build(kind: Kind, size: Size, tokenizer: CLIPTokenizer) -> Reward:
     return VideoTextReward(VideoTextConfig(**towers), tokenizer)
 
 
-def encode(reward: Reward, clips: Tensor, keep: Tensor | None = None) -> Tensor:
+def encode(reward: Reward, clips: Tensor) -> Tensor:
     """Unit features of clips [B, T, 3, H, W]; an image reward looks at the middle frame."""
     if isinstance(reward, ImageTextReward):
         return reward.encode_image(clips[:, clips.shape[1] // 2])
-    return reward.encode_video(clips, keep=keep)
+    return reward.encode_video(clips)
 
 
 class ContrastiveMethod:
-    """The loss described at the top of this file."""
+    """The loss described at the top of this file, and the naming of single facts by heads that are thrown away."""
 
-    def __init__(self, reward: Reward, masked_steps: int) -> None:
-        self.trainable = reward
-        self.masked_steps = masked_steps
+    def __init__(self, reward: Reward, kind: Kind) -> None:
+        self.reward = reward
+        config = reward.clip.config if isinstance(reward, ImageTextReward) else reward.config
+        facts = [fact for fact in NAMED_FACTS if fact in facts_of(kind)]
+        self.heads = nn.ModuleDict({fact: nn.Linear(config.projection_dim, len(NAMED_FACTS[fact])) for fact in facts})
+        self.trainable = nn.ModuleDict({"reward": reward, "heads": self.heads})
 
     def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
         count = len(batch.clean)
-        clips = encode(self.trainable, torch.cat([batch.clean, batch.bad]), self._keep(step))
-        texts = self.trainable.text_features([*batch.captions, *batch.wrong])
+        clips = encode(self.reward, torch.cat([batch.clean, batch.bad]))
+        texts = self.reward.text_features([*batch.captions, *batch.wrong])
         same = _same(batch.captions, [*batch.captions, *batch.wrong])
         to_text = SCALE * clips[:count] @ texts.T
         to_clip = SCALE * texts[:count] @ clips.T
@@ -126,20 +127,20 @@ class ContrastiveMethod:
         twins = same[:, :count] & ~torch.eye(count, dtype=torch.bool)
         to_clip = to_clip.masked_fill(torch.cat([twins, torch.zeros_like(twins)], dim=1), -torch.inf)
         loss = F.cross_entropy(to_text, target) + F.cross_entropy(to_clip, target)
-        with torch.no_grad():
-            figures = {
-                "text_accuracy": float((to_text.argmax(1) == target).float().mean()),
-                "clip_accuracy": float((to_clip.argmax(1) == target).float().mean()),
-                "score": float(to_text.diagonal().mean() / SCALE),
-            }
+        figures = {
+            "text_accuracy": _accuracy(to_text, target),
+            "clip_accuracy": _accuracy(to_clip, target),
+            "score": float(to_text.detach().diagonal().mean() / SCALE),
+        }
+        for fact, labels in batch.labels.items():
+            logits = self.heads[fact](SCALE * clips[:count])
+            loss = loss + F.cross_entropy(logits, labels)
+            figures[f"named/{fact}"] = _accuracy(logits, labels)
         return loss, figures
 
-    def _keep(self, step: int) -> Tensor | None:
-        if not isinstance(self.trainable, VideoTextReward) or step >= self.masked_steps:
-            return None
-        vision = self.trainable.config.vision_config
-        tokens = (vision.image_size // vision.patch_size) ** 2 * self.trainable.config.num_frames
-        return torch.randperm(tokens)[: round(KEPT_PATCHES * tokens)]
+
+def _accuracy(logits: Tensor, target: Tensor) -> float:
+    return float((logits.detach().argmax(1) == target).float().mean())
 
 
 def _same(rows: list[str], columns: list[str]) -> Tensor:
@@ -162,7 +163,7 @@ def train(
         warmup_steps=round(40 * budget),
         weight_decay=0.02,
     )
-    method = ContrastiveMethod(reward, round(MASKED_SHARE * optim.steps))
+    method = ContrastiveMethod(reward, kind)
     work = out.parent / ".work" / f"{kind}_reward_{config_key(size, seed, budget)}"
     Trainer(method, sampler, optim, work=work, seed=seed, log=log, description=f"{kind} reward").fit()
     reward.requires_grad_(False).eval()

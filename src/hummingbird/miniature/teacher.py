@@ -122,7 +122,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog, vae_folder: Path)
     """Train the teacher from nothing into ``unet``, ``text_encoder``, ``tokenizer`` and ``scheduler`` below ``out``."""
     vae = AutoencoderKL.from_pretrained(vae_folder).eval()
     optim = Optim(
-        steps=max(2, int(7000 * budget)),
+        steps=max(2, int(6000 * budget)),
         batch_size=16,
         learning_rate=1.3e-3,
         warmup_steps=int(100 * min(budget, 1)),

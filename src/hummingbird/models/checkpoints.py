@@ -7,11 +7,19 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import TypedDict
 
 from hummingbird.errors import UserError
 from hummingbird.runlog import RunLog
 
 MANIFEST = "manifest.json"
+
+
+class Entry(TypedDict):
+    """What a manifest says of a file."""
+
+    sha256: str
+    bytes: int
 
 
 def sha256(path: Path) -> str:
@@ -76,7 +84,7 @@ def _is_content(relative: Path) -> bool:
     return not hidden and relative.name != MANIFEST and relative.suffix != ".md"
 
 
-def _read_manifest(folder: Path) -> dict[str, dict[str, int | str]]:
+def _read_manifest(folder: Path) -> dict[str, Entry]:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise UserError(
@@ -86,10 +94,11 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, int | str]]:
         raise UserError(
             f"{folder} has no {MANIFEST}", "restore it (git checkout), or make the models: hummingbird miniature train"
         )
-    return json.loads(path.read_text())
+    entries: dict[str, Entry] = json.loads(path.read_text())
+    return entries
 
 
-def _check(path: Path, entry: dict[str, int | str]) -> None:
+def _check(path: Path, entry: Entry) -> None:
     if not path.is_file():
         raise UserError(
             f"the checkpoint {path} is missing",
@@ -98,6 +107,6 @@ def _check(path: Path, entry: dict[str, int | str]) -> None:
     found = sha256(path)
     if found != entry["sha256"]:
         raise UserError(
-            f"{path} is not the file its manifest names: sha256 {found[:12]}, expected {str(entry['sha256'])[:12]}",
+            f"{path} is not the file its manifest names: sha256 {found[:12]}, expected {entry['sha256'][:12]}",
             "it is damaged or incomplete; restore it (git checkout) and run again",
         )

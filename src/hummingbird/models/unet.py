@@ -82,7 +82,7 @@ class VideoUNet(UNet3DConditionModel):
     def _forget_parent_config(self) -> None:
         """Keep only this class's own options in the configuration: loading would refuse those the parent adds."""
         own = inspect.signature(type(self).__init__).parameters
-        kept = {key: value for key, value in self._internal_dict.items() if key in own or key.startswith("_")}
+        kept = {key: value for key, value in dict(self.config).items() if key in own or key.startswith("_")}
         self._internal_dict = FrozenDict(kept)
 
     def _embed(
@@ -99,7 +99,7 @@ class VideoUNet(UNet3DConditionModel):
             embedding = embedding + self.text_projection(text.mean(dim=1))
         return embedding
 
-    def forward(  # type: ignore[override]  # fewer options than the parent, and fps
+    def forward(  # fewer options than the parent, and fps
         self,
         sample: Tensor,
         timestep: Tensor | float,

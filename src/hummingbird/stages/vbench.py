@@ -16,11 +16,13 @@ from evaluation.comparison import Judged, compare, describe
 from evaluation.metrics import CHANCE, clip_figures, diversity
 from evaluation.vbench.judges import Judges, load_judges
 from evaluation.vbench.prompts import Prompt, build_suite, render_prompts, suite_hash
+from evaluation.vbench.protocol import DIMENSIONS
 from evaluation.vbench.results import score_model, summarise
 from evaluation.vbench.sampling import Job, fingerprint, sample, spread_over_seeds, through_vae
 from hummingbird.data.files import replacing_folder
 from hummingbird.data.sheets import contact_sheet
 from hummingbird.data.video_io import write_mp4
+from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import Params, Vbench
 from hummingbird.pipelines.loading import ModelName, load_pipeline, require
@@ -70,6 +72,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         require(getattr(layout, made_by), made_by)
     settings = params.vbench
     suite = build_suite(settings.prompts, settings.two_object_prompts, settings.prompt_seed)
+    _check_coverage(suite)
     judges = load_judges(layout.foundation)
     cache = layout.work("vbench", fingerprint([layout.foundation, layout.stage1, layout.stage2, layout.reneg])[:16])
     rows: dict[str, Row] = {}
@@ -87,6 +90,15 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         _publish(folder, rows, summary, suite, settings, log)
     shutil.rmtree(cache.parent, ignore_errors=True)
     return headline(summary)
+
+
+def _check_coverage(suite: list[Prompt]) -> None:
+    covered = {dimension for prompt in suite for dimension in prompt.dimensions}
+    if missing := sorted(set(DIMENSIONS) - covered):
+        raise UserError(
+            f"no prompt of the suite belongs to {', '.join(missing)}",
+            "raise vbench.prompts in params.yaml (24 is enough)",
+        )
 
 
 def roster(settings: Vbench) -> list[Entry]:

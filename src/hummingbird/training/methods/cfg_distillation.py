@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hummingbird.models.noise import NoiseSchedule, solver_timesteps
+from hummingbird.models.unet import VideoUNet
 from hummingbird.pipelines.text_to_video import guidance_embedding
 from hummingbird.training.methods.guided import GuidedTeacher
 
@@ -23,7 +24,7 @@ class CfgDistillation:
 
     def __init__(
         self,
-        student: nn.Module,
+        student: VideoUNet,
         teacher: GuidedTeacher,
         schedule: NoiseSchedule,
         *,

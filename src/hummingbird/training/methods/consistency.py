@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hummingbird.models.noise import NoiseSchedule, boundary_scalings, pseudo_huber, solver_timesteps
+from hummingbird.models.unet import VideoUNet
 from hummingbird.pipelines.text_to_video import guidance_embedding
 from hummingbird.training.methods.guided import GuidedTeacher
 
@@ -30,7 +31,7 @@ class ConsistencyDistillation:
 
     def __init__(
         self,
-        student: nn.Module,
+        student: VideoUNet,
         teacher: GuidedTeacher,
         schedule: NoiseSchedule,
         *,

@@ -1,0 +1,162 @@
+"""The whole chain, short: `dvc repro` from fetched checkpoints to the report, and what must not run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PROJECT = Path(__file__).parents[2]
+MODELS = ("teacher", "pruned", "stage1", "stage2", "reneg")
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        not (PROJECT / "assets/miniature/manifest.json").is_file(), reason="the miniature's checkpoints are not here"
+    ),
+]
+
+
+def short(params: dict[str, Any]) -> dict[str, Any]:
+    """The default parameters with everything that costs time cut down."""
+    params["download"]["clips"] = 120
+    for phase in ("distillation", "consistency"):
+        params["stage1"][phase].update(steps=4, batch_size=4, warmup_steps=1, sample_every=2)
+    params["stage2"]["optim"].update(steps=3, batch_size=4, warmup_steps=1, sample_every=0)
+    params["stage2"]["reward_batch"] = 2
+    params["reneg"]["optim"].update(steps=2, batch_size=2)
+    params["reneg"].update(steps=4, late_steps=2)
+    params["vbench"].update(
+        prompts=27, two_object_prompts=8, negative_prompts=6, diversity_prompts=2, shown_prompts=2, batch_size=16
+    )
+    params["latency"].update(
+        teacher_repeats=2, student_repeats=3, large_batch=2, large_batch_repeats=2, component_repeats=1
+    )
+    return params
+
+
+def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, **variables}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the checkout in which the short chain has been run once."""
+    folder = tmp_path_factory.mktemp("chain")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (PROJECT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PROJECT / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    run(folder, "git", "init", "-q")
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(short(yaml.safe_load(file.read_text())), sort_keys=False))
+    done = run(folder, "dvc", "repro")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    yield folder
+
+
+def test_every_figure_of_the_report_is_there_and_finite(chain: Path) -> None:
+    summary = json.loads((chain / "reports/summary.json").read_text())
+    for model in MODELS:
+        figures = summary["models"][model]
+        for name in (
+            "params",
+            "steps",
+            "probe_all",
+            "probe_color",
+            "probe_shape",
+            "probe_motion",
+            "held_out_reward",
+            "flicker",
+            "spread",
+            "diversity",
+            "latency_s",
+        ):
+            assert isinstance(figures[name], int | float), (model, name)
+        assert set(summary["vbench"][model]) >= {"quality", "semantic", "total", "dimensions"}
+        assert len(summary["vbench"][model]["dimensions"]) == 16
+    assert 0.5 <= summary["models"]["stage2"]["params"] / summary["models"]["teacher"]["params"] <= 0.6
+    assert (summary["models"]["teacher"]["steps"], summary["models"]["stage2"]["steps"]) == (50, 4)
+    assert summary["speedup_end_to_end"] > 1
+    assert summary["captions"]["facts_after"] > summary["captions"]["facts_before"]
+    assert summary["filters"]
+    assert summary["run"]["peak_memory_bytes"] < 6e9
+
+
+def test_the_report_opens_without_a_network(chain: Path) -> None:
+    page = (chain / "reports/index.html").read_text()
+    assert 'src="http' not in page
+    assert 'href="http' not in page.replace('href="https://github.com', "")
+    assert "data:video/mp4" in page
+
+
+def test_a_second_run_runs_nothing(chain: Path) -> None:
+    done = run(chain, "dvc", "repro")
+    assert done.returncode == 0
+    assert "Running stage" not in done.stdout
+    assert "up to date" in done.stdout + done.stderr
+
+
+def test_one_knob_reruns_what_depends_on_it_and_nothing_else(chain: Path) -> None:
+    file = chain / "params.yaml"
+    before = file.read_text()
+    params = yaml.safe_load(before)
+    params["latency"]["student_repeats"] += 1
+    file.write_text(yaml.safe_dump(params, sort_keys=False))
+    planned = run(chain, "dvc", "status", "--json")
+    file.write_text(before)
+    assert set(json.loads(planned.stdout)) == {"latency"}
+
+
+def test_stages_are_children_of_one_run(chain: Path) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{chain}/mlflow.db")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()], max_results=100)
+    parents = {r.data.tags.get("mlflow.parentRunId") for r in runs}
+    roots = [r for r in runs if r.info.run_id in parents]
+    assert len(roots) == 1
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == roots[0].info.run_id]
+    assert len(children) == 12
+    stage1 = next(r for r in children if r.info.run_name == "stage1")
+    assert len(client.get_metric_history(stage1.info.run_id, "loss")) == 8
+
+
+def test_generate_writes_a_video(chain: Path) -> None:
+    done = run(chain, "hummingbird", "generate", "a large plain red circle moves slowly left on sea", "--out", "x.mp4")
+    assert done.returncode == 0, done.stderr
+    from hummingbird.data.video_io import decode
+
+    frames, _ = decode(chain / "x.mp4")
+    assert len(frames) == 8
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_old_one_stays(chain: Path) -> None:
+    victim = chain / "assets/miniature/vae/config.json"
+    before = victim.read_bytes()
+    kept = (chain / "artifacts/foundation/vae/config.json").read_bytes()
+    victim.write_bytes(before + b" ")
+    done = run(chain, "hummingbird", "stage", "foundation")
+    victim.write_bytes(before)
+    assert done.returncode == 2
+    assert "is not the file its manifest names" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (chain / "artifacts/foundation/vae/config.json").read_bytes() == kept
