@@ -34,8 +34,11 @@ class Scorer:
         return function
 
 
+_MODULES = {"quality": "evaluation.vbench.quality", "semantic": "evaluation.vbench.semantic"}
+
+
 def _scorer(group: str, name: str, version: str = "1", is_share: bool = False) -> Scorer:
-    return Scorer(f"evaluation.vbench.{group}:{name}", version, is_share)
+    return Scorer(f"{_MODULES[group]}:{name}", version, is_share)
 
 
 SCORERS: dict[str, Scorer] = {

@@ -147,8 +147,8 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog, vae_folder: Path)
     scheduler = miniature_scheduler()
     method = DiffusionMethod(unet, text_encoder, scheduler)
     history = Trainer(method, data, optim, work=work, seed=seed, log=log, description="teacher").fit()
-    unet.save_pretrained(out / "unet")
-    text_encoder.save_pretrained(out / "text_encoder")
+    unet.half().save_pretrained(out / "unet")  # loading takes it back to single precision
+    text_encoder.half().save_pretrained(out / "text_encoder")
     tokenizer.save_pretrained(out / "tokenizer")
     scheduler.save_pretrained(out / "scheduler")
     tail = [row["loss"] for row in history[-100:]]

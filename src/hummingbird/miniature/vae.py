@@ -78,8 +78,9 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
 
     Trainer(VaeMethod(vae), data, optim, work=out.parent / ".work/vae", seed=seed, log=log, description="vae").fit()
     normalise_latents(vae, data(-1 % optim.steps))
-    vae.save_pretrained(out)
-    return {"psnr_db": reconstruction_psnr(vae, seed + 1), "steps": optim.steps}
+    figures = {"psnr_db": reconstruction_psnr(vae, seed + 1), "steps": optim.steps}
+    vae.half().save_pretrained(out)  # loading takes it back to single precision
+    return figures
 
 
 @torch.no_grad()

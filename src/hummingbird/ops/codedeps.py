@@ -17,11 +17,14 @@ import yaml
 
 CODE = ("src/", "evaluation/")  # where code dependencies lie
 PACKAGES = {"hummingbird": "src/hummingbird", "evaluation": "evaluation"}
+_OURS = tuple(f"{package}." for package in PACKAGES)
+RESOURCES = {".html", ".css"}  # of a package, used by its code
 SHARED = ("__init__", "errors", "explain", "layout", "params", "runlog", "telemetry")
 
 
 def code_of(stage: str, root: Path = Path()) -> list[str]:
-    """Paths, relative to ``root``, of the source files that the module of ``stage`` imports, itself included."""
+    """Paths, relative to ``root``, of the source files that the module of ``stage`` imports, itself included, and the
+    templates that lie beside them."""
     found: set[Path] = set()
     waiting = [_file(root, f"hummingbird.stages.{stage}")]
     while waiting:
@@ -29,6 +32,7 @@ def code_of(stage: str, root: Path = Path()) -> list[str]:
         if path is not None and path not in found and not _is_shared(root, path):
             found.add(path)
             waiting += [_file(root, name) for name in _imports(path)]
+    found |= {beside for path in found for beside in path.parent.iterdir() if beside.suffix in RESOURCES}
     return sorted(path.relative_to(root).as_posix() for path in found)
 
 
@@ -84,7 +88,7 @@ def _named(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom) and node.module:
         yield node.module
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("hummingbird."):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(_OURS):
         yield node.value.split(":")[0]
     for child in ast.iter_child_nodes(node):
         yield from _named(child)
