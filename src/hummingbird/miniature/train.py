@@ -138,6 +138,7 @@ def _write_provenance(out: Path) -> None:
         entry = json.loads(path.read_text())
         lines += [f"## {path.stem}", ""]
         lines += [f"- {key}: {entry[key]}" for key in ("command", "commit", "seed", "hardware", "torch", "wall_s")]
+        lines += [f"- note: {entry['note']}"] if "note" in entry else []
         lines += [f"- {key}: {value}" for key, value in entry["figures"].items()]
         lines.append("")
     (out / "PROVENANCE.md").write_text("\n".join(lines))
