@@ -66,7 +66,8 @@ def test_samples_depend_on_the_step_only() -> None:
 @pytest.mark.skipif(not (ASSETS / "probe").exists(), reason="the shipped probe is not in this checkout")
 def test_shipped_probe_reads_real_clips() -> None:
     probe = Probe.from_pretrained(ASSETS / "probe")
-    clips = [world.make_clip(78, index, held_out=True) for index in range(128)]
+    drawn = [world.make_clip(78, index, held_out=True) for index in range(144)]
+    clips = [clip for clip in drawn if not clip.scene.motion.startswith("pan")]  # not among the suite's prompts
     logits = probe.predict(np.stack([clip.video for clip in clips]))
     truth = [labels_of(clip.scene) for clip in clips]
     hits = {h: logits[h].argmax(1) == torch.tensor([row[h] for row in truth]) for h in ("color", "shape", "motion")}

@@ -35,6 +35,7 @@ def from_windows(x: Tensor, window: Size, sides: Size) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what scoring has cached must still serve training
 def _relative_index(window: Size, full: Size) -> Tensor:
     """Row of the bias table for each pair of tokens, [tokens, tokens]; a clipped window is a corner of the ``full``."""
     axes = torch.meshgrid(*(torch.arange(n) for n in window), indexing="ij")
@@ -44,6 +45,7 @@ def _relative_index(window: Size, full: Size) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what scoring has cached must still serve training
 def _shift_mask(sides: Size, window: Size, shift: Size) -> Tensor:
     """Keeps tokens apart that only the cyclic shift made neighbours: 0 or -100, [windows, tokens, tokens]."""
     region = torch.zeros(sides, dtype=torch.long)
@@ -58,6 +60,7 @@ def _shift_mask(sides: Size, window: Size, shift: Size) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # what scoring has cached must still serve training
 def _fragment_distance(sides: Size, window: Size, shift: Size, fragments: tuple[int, int]) -> Tensor:
     """How many fragments apart each pair of tokens is (city-block), [windows, tokens, tokens]."""
     rows, columns = (torch.arange(side) * n // side for side, n in zip(sides[1:], fragments, strict=True))
