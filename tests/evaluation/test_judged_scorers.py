@@ -14,7 +14,7 @@ from evaluation.vbench.prompts import Prompt, build_suite, render_prompts, selec
 from evaluation.vbench.protocol import DIMENSIONS
 from hummingbird.data.spoil import degrade
 
-SUITE = build_suite(72, 24, seed=5)
+SUITE = build_suite(120, 24, seed=5)
 REAL = render_prompts(SUITE, range(len(SUITE)), frames=8, size=32)
 
 
