@@ -35,7 +35,7 @@ def short(params: dict[str, Any]) -> dict[str, Any]:
     params["reneg"]["optim"].update(steps=2, batch_size=2)
     params["reneg"].update(steps=4, late_steps=2)
     params["vbench"].update(
-        prompts=27, two_object_prompts=8, negative_prompts=6, diversity_prompts=2, shown_prompts=2, batch_size=16
+        prompts=16, two_object_prompts=6, negative_prompts=8, diversity_prompts=2, shown_prompts=2, batch_size=16
     )
     params["latency"].update(
         teacher_repeats=2, student_repeats=3, large_batch=2, large_batch_repeats=2, component_repeats=1

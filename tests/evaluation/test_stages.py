@@ -20,7 +20,7 @@ SMALL = Params(
     vbench=Vbench(
         prompts=12,
         two_object_prompts=3,
-        negative_prompts=6,
+        negative_prompts=7,
         diversity_prompts=2,
         diversity_seeds=(11,),
         batch_size=16,
@@ -87,7 +87,7 @@ def test_deltas_are_paired_and_per_seed(summary: dict[str, Any]) -> None:
     assert gain["n"] == 12
     assert gain["value"] == pytest.approx(models["stage2"]["held_out_reward"] - models["stage1"]["held_out_reward"])
     assert gain["value"] == 0.0  # the two are the same weights here, and the same noise: nothing else may differ
-    assert deltas["reneg-teacher"]["spread"]["n"] == deltas["reneg-handwritten"]["spread"]["n"] == 6
+    assert deltas["reneg-teacher"]["spread"]["n"] == deltas["reneg-handwritten"]["spread"]["n"] == 7
     assert set(deltas["reneg-handwritten"]["held_out_reward"]["seeds"]) == {"1", "2", "3"}
 
 
