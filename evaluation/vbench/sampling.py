@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from evaluation.vbench.prompts import Prompt, video_seed
-from hummingbird.data.files import replacing
+from hummingbird.files import replacing
 from hummingbird.models.vae import decode_video, encode_frames, pixels_from_video
 from hummingbird.runlog import RunLog
 

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 from polars.exceptions import ComputeError
 
-from hummingbird.data.files import replacing
 from hummingbird.errors import UserError
+from hummingbird.files import replacing
 
 #: Columns that every clip table begins with. Stages after ``download`` append their own.
 SCHEMA: dict[str, pl.DataType] = {

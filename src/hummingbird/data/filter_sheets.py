@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 from PIL import Image
 
-from hummingbird.data.files import replacing
 from hummingbird.data.shards import iter_videos
 from hummingbird.data.sheets import contact_sheet
 from hummingbird.data.video_io import Video
+from hummingbird.files import replacing
 from hummingbird.runlog import RunLog
 
 _CLIPS = 24

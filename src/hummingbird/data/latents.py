@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from hummingbird.data.files import replacing
 from hummingbird.errors import UserError
+from hummingbird.files import replacing
 
 INDEX_SCHEMA: dict[str, pl.DataType] = {
     "clip_id": pl.String(),

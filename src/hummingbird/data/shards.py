@@ -18,8 +18,8 @@ from typing import Any
 import polars as pl
 
 from hummingbird.data import video_io
-from hummingbird.data.files import replacing
 from hummingbird.errors import UserError
+from hummingbird.files import replacing
 
 _MAKE_AGAIN = "delete data/raw and run again: dvc repro download"
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from hummingbird.data import video_io
-from hummingbird.data.files import replacing
 from hummingbird.data.shards import iter_clips
 from hummingbird.data.video_io import Video
+from hummingbird.files import replacing
 
 Picture = NDArray[np.uint8]  # [H, W, 3], RGB
 

@@ -18,7 +18,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from hummingbird.data.files import replacing
+from hummingbird.files import replacing
 
 Video = NDArray[np.uint8]  # [T, H, W, 3], RGB
 Source = bytes | Path

@@ -60,8 +60,8 @@ class Size:
 SIZES: dict[tuple[Kind, bool], Size] = {
     ("image", False): Size(width=96, layers=3, patch=4, text_width=64, steps=600),
     ("image", True): Size(width=128, layers=3, patch=8, text_width=80, steps=600),
-    ("video", False): Size(width=64, layers=2, patch=8, text_width=64, steps=800, batch_size=32),
-    ("video", True): Size(width=72, layers=2, patch=8, text_width=48, steps=800, batch_size=32),
+    ("video", False): Size(width=128, layers=2, patch=32, text_width=64, steps=1000),
+    ("video", True): Size(width=160, layers=1, patch=16, text_width=48, steps=1000),
 }
 
 
@@ -94,7 +94,7 @@ def build(kind: Kind, size: Size, tokenizer: CLIPTokenizer) -> Reward:
     }
     if kind == "image":
         return ImageTextReward(CLIPModel(CLIPConfig(**towers)), tokenizer)
-    return VideoTextReward(VideoTextConfig(**towers), tokenizer)
+    return VideoTextReward(VideoTextConfig(**towers, conv_stem=True), tokenizer)
 
 
 def encode(reward: Reward, clips: Tensor) -> Tensor:

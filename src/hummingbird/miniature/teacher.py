@@ -1,4 +1,4 @@
-"""Training of the miniature teacher: the denoiser together with its text encoder, on latents of the world."""
+"""Training of the miniature teacher: the denoiser, on latents of the world; its text encoder is frozen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from transformers import CLIPTextModel
 
 from hummingbird.data import world
-from hummingbird.models.text import build_world_tokenizer, miniature_text_config, tokenize
+from hummingbird.miniature.text_encoder import tagged_caption
+from hummingbird.models.text import build_world_tokenizer, tokenize
 from hummingbird.models.unet import miniature_unet
 from hummingbird.models.vae import encode_frames, pixels_from_video
 from hummingbird.params import Optim
@@ -25,15 +26,6 @@ SPOILT = 0.15
 CAPTION_DROPOUT = 0.12
 TIME_SHIFT = 3.0  # samples noisy timesteps more often; layout and motion are decided there
 FPS = 8
-
-_QUALITY_TAG = {
-    "blur": "blurry",
-    "noise": "noisy",
-    "compression": "compressed",
-    "dark": "dark",
-    "washed_out": "washed out",
-    "static": "frozen",
-}
 
 
 def miniature_scheduler() -> DDIMScheduler:
@@ -47,17 +39,6 @@ def miniature_scheduler() -> DDIMScheduler:
         clip_sample=False,
         set_alpha_to_one=True,
     )
-
-
-def tagged_caption(clip: world.Clip, rng: np.random.Generator) -> str:
-    """The caption as the web would have it: most bad clips say what is wrong with them, so that a hand-written negative
-    prompt means something to the teacher."""
-    tag = _QUALITY_TAG.get(clip.scene.spoilage or "")
-    if tag is not None and rng.random() < 0.7:
-        return f"{tag} {clip.caption}"
-    if clip.scene.spoilage is None and rng.random() < 0.05:
-        return f"sharp {clip.caption}"
-    return clip.caption
 
 
 @dataclass
@@ -88,43 +69,40 @@ def build_data(vae: AutoencoderKL, seed: int, clips: int, batch_size: int, log: 
         clip = world.make_clip(seed, index, spoilt_share=SPOILT)
         z = encode_frames(vae, pixels_from_video(torch.from_numpy(clip.video)))
         latents.append(z.transpose(0, 1).half())
-        captions.append(tagged_caption(clip, np.random.default_rng([seed, index, 1])))
+        captions.append(tagged_caption(clip.scene, np.random.default_rng([seed, index, 1])))
     return TeacherData(
         torch.stack(latents), tokenize(tokenizer, captions), tokenize(tokenizer, [""])[0], seed, batch_size
     )
 
 
 class DiffusionMethod:
-    """Denoising score matching in the scheduler's own prediction type, text encoder trained along."""
+    """Denoising score matching in the scheduler's own prediction type."""
 
     def __init__(self, unet: nn.Module, text_encoder: CLIPTextModel, scheduler: DDIMScheduler) -> None:
-        self.unet, self.text_encoder, self.scheduler = unet, text_encoder, scheduler
-        self.modules = nn.ModuleDict({"unet": unet, "text_encoder": text_encoder})
-
-    @property
-    def trainable(self) -> nn.Module:
-        return self.modules
+        self.trainable, self.scheduler = unet, scheduler
+        self.text_encoder = text_encoder.requires_grad_(False).eval()
 
     def loss(self, batch: tuple[Tensor, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
         latents, tokens = batch
-        text = self.text_encoder(input_ids=tokens).last_hidden_state
+        with torch.no_grad():
+            text = self.text_encoder(input_ids=tokens).last_hidden_state
         u = torch.rand(len(latents))
         shifted = TIME_SHIFT * u / (1 + (TIME_SHIFT - 1) * u)
         timesteps = (shifted * self.scheduler.config.num_train_timesteps).long().clamp(max=999)
         noise = torch.randn_like(latents)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         target = self.scheduler.get_velocity(latents, noise, timesteps)
-        prediction = self.unet(noisy, timesteps, text, fps=torch.tensor(FPS)).sample
+        prediction = self.trainable(noisy, timesteps, text, fps=torch.tensor(FPS)).sample
         return F.mse_loss(prediction, target), {}
 
 
-def train(out: Path, *, seed: int, budget: float, log: RunLog, vae_folder: Path) -> dict[str, float]:
-    """Train the teacher from nothing into ``unet``, ``text_encoder``, ``tokenizer`` and ``scheduler`` below ``out``."""
-    vae = AutoencoderKL.from_pretrained(vae_folder).eval()
+def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, float]:
+    """Train the teacher from nothing into ``unet`` and ``scheduler`` below ``out``, which has the VAE and the text
+    encoder already."""
     optim = Optim(
-        steps=max(2, int(6000 * budget)),
+        steps=max(2, int(3000 * budget)),
         batch_size=16,
-        learning_rate=1.3e-3,
+        learning_rate=2e-3,
         warmup_steps=int(100 * min(budget, 1)),
         weight_decay=0.01,
         ema_decay=0.999 if budget > 0.3 else 0.9,
@@ -137,19 +115,17 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog, vae_folder: Path)
     if cache.is_file():
         data = TeacherData(**torch.load(cache, weights_only=True))
     else:
+        vae = AutoencoderKL.from_pretrained(out / "vae", torch_dtype=torch.float32).eval()
         data = build_data(vae, seed, clips, optim.batch_size, log)
         work.mkdir(parents=True, exist_ok=True)
         torch.save(vars(data), cache)
-    tokenizer = build_world_tokenizer()
     torch.manual_seed(seed)
-    text_encoder = CLIPTextModel(miniature_text_config(tokenizer))
+    text_encoder = CLIPTextModel.from_pretrained(out / "text_encoder", torch_dtype=torch.float32)
     unet = miniature_unet(text_encoder.config.hidden_size)
     scheduler = miniature_scheduler()
     method = DiffusionMethod(unet, text_encoder, scheduler)
     history = Trainer(method, data, optim, work=work, seed=seed, log=log, description="teacher").fit()
     unet.half().save_pretrained(out / "unet")  # loading takes it back to single precision
-    text_encoder.half().save_pretrained(out / "text_encoder")
-    tokenizer.save_pretrained(out / "tokenizer")
     scheduler.save_pretrained(out / "scheduler")
     tail = [row["loss"] for row in history[-100:]]
     return {"loss": float(np.mean(tail)), "steps": optim.steps, "clips": len(data.latents)}

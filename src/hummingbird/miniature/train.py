@@ -1,6 +1,6 @@
 """``hummingbird miniature train``: make the miniature's foundation checkpoints from nothing.
 
-The order matters only for the teacher, which needs the VAE. Every part has its own seed, so that the rewards used for
+The order matters only for the teacher, which needs the VAE and the text encoder. Every part has its own seed, so that the rewards used for
 evaluation share neither data nor initial weights with those used for training.
 """
 
@@ -30,10 +30,16 @@ def _vae(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
     return vae.train(out / "vae", seed=seed, budget=budget, log=log)
 
 
+def _text_encoder(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+    from hummingbird.miniature import text_encoder
+
+    return text_encoder.train(out, seed=seed, budget=budget, log=log)
+
+
 def _teacher(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
     from hummingbird.miniature import teacher
 
-    return teacher.train(out, seed=seed, budget=budget, log=log, vae_folder=out / "vae")
+    return teacher.train(out, seed=seed, budget=budget, log=log)
 
 
 def _reward(name: str) -> Part:
@@ -69,6 +75,7 @@ def _probe(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
 #: name -> (how it is made, seed)
 PARTS: dict[str, tuple[Part, int]] = {
     "vae": (_vae, 100),
+    "text_encoder": (_text_encoder, 50),
     "teacher": (_teacher, 200),
     "image_reward": (_reward("image_reward"), 101),
     "video_reward": (_reward("video_reward"), 102),

@@ -3,12 +3,13 @@
 Both descend from ModelScope's network, so its blocks are used as they are (facts: same order of layers, same temporal
 transformer after ``conv_in``). Added here: an fps embedding summed to the time embedding, an optional middle block
 (Hummingbird 0.7B has none), the guidance embedding's projection (``time_cond_proj_dim``, already in the parent) and,
-for the miniature, a projection of the mean text embedding.
+for the miniature, a projection of the mean text embedding and a layout in space and time that is linear in it.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,40 @@ from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
+
+
+class PromptLayout(nn.Module):
+    """A smooth map over space and time for each prompt: cosine coefficients, linear in the mean text embedding.
+
+    VideoCrafter2 is told where a feature is only by the zero padding of its convolutions, and learns from millions of
+    clips what "moves left" means at each place of each frame. The miniature has minutes. The layout that a prompt asks
+    for is nearly linear in its facts, so a linear path finds it within a hundred steps, where the deep network alone
+    had not found the sign of a direction after six thousand.
+
+    Shapes: text [B, L, D] -> [B * T, channels, h, w], for any T, h and w.
+    """
+
+    ORDERS = (4, 4, 4)  # cosines over frames, rows and columns
+
+    def __init__(self, text_width: int, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.norm = nn.LayerNorm(text_width)
+        self.coefficients = nn.Linear(text_width, channels * math.prod(self.ORDERS))
+        nn.init.zeros_(self.coefficients.weight)
+        nn.init.zeros_(self.coefficients.bias)
+
+    def forward(self, text: Tensor, frames: int, height: int, width: int) -> Tensor:
+        coefficients = self.coefficients(self.norm(text.mean(dim=1))).unflatten(1, (self.channels, *self.ORDERS))
+        rows, columns = (_cosines(n, size, text) for n, size in zip(self.ORDERS[1:], (height, width), strict=True))
+        frame_axis = _cosines(self.ORDERS[0], frames, text)
+        return torch.einsum("bcijk,it,jy,kx->btcyx", coefficients, frame_axis, rows, columns).flatten(0, 1)
+
+
+def _cosines(orders: int, size: int, like: Tensor) -> Tensor:
+    """The first cosines of the DCT-II basis on ``size`` places, [orders, size]."""
+    places = (torch.arange(size, device=like.device) + 0.5) / size
+    return torch.cos(math.pi * torch.arange(orders, device=like.device)[:, None] * places).to(like.dtype)
 
 
 class VideoUNet(UNet3DConditionModel):
@@ -31,6 +66,7 @@ class VideoUNet(UNet3DConditionModel):
         default_fps: the frame rate assumed where none is given (16 in VideoCrafter2).
         has_mid_block: keep the middle block; without it 0.9B becomes 0.7B.
         pooled_text: also add a projection of the mean text embedding (miniature only; not in VideoCrafter2).
+        prompt_layout: also add :class:`PromptLayout` to the first features (miniature only).
         temporal_dropout: dropout inside the temporal convolutions (0.1 in VideoCrafter2).
     """
 
@@ -51,6 +87,7 @@ class VideoUNet(UNet3DConditionModel):
         default_fps: int = 16,
         has_mid_block: bool = True,
         pooled_text: bool = False,
+        prompt_layout: bool = False,
         temporal_dropout: float = 0.1,
     ) -> None:
         super().__init__(
@@ -69,6 +106,7 @@ class VideoUNet(UNet3DConditionModel):
         width = block_out_channels[0]
         self.fps_embedding = TimestepEmbedding(width, width * 4) if fps_condition else None
         self.text_projection = nn.Linear(cross_attention_dim, width * 4) if pooled_text else None
+        self.layout = PromptLayout(cross_attention_dim, width) if prompt_layout else None
         if not has_mid_block:
             self.mid_block = None
         if time_cond_proj_dim is not None:  # starts as if there were no guidance embedding
@@ -88,8 +126,8 @@ class VideoUNet(UNet3DConditionModel):
     def _embed(
         self, sample: Tensor, timestep: Tensor | float, text: Tensor, timestep_cond: Tensor | None, fps: Tensor | None
     ) -> Tensor:
-        """The sum of all global conditions, [B, 4 * width]."""
-        batch = sample.shape[0]
+        """The sum of all conditions but the frames' text, one row a frame: [B * T, 4 * width]."""
+        batch, frames = sample.shape[0], sample.shape[2]
         steps = torch.as_tensor(timestep, device=sample.device).expand(batch)
         embedding = self.time_embedding(self.time_proj(steps).to(sample.dtype), timestep_cond)
         if self.fps_embedding is not None:
@@ -97,7 +135,7 @@ class VideoUNet(UNet3DConditionModel):
             embedding = embedding + self.fps_embedding(self.time_proj(rate).to(sample.dtype))
         if self.text_projection is not None:
             embedding = embedding + self.text_projection(text.mean(dim=1))
-        return embedding
+        return embedding.repeat_interleave(frames, dim=0)
 
     def forward(  # fewer options than the parent, and fps
         self,
@@ -113,10 +151,11 @@ class VideoUNet(UNet3DConditionModel):
         if height % factor or width % factor:
             raise ValueError(f"latent height and width must be multiples of {factor}, got {height} x {width}")
         embedding = self._embed(sample, timestep, encoder_hidden_states, timestep_cond, fps)
-        embedding = embedding.repeat_interleave(frames, dim=0)
         text = encoder_hidden_states.repeat_interleave(frames, dim=0)
 
         hidden = self.conv_in(sample.transpose(1, 2).flatten(0, 1))
+        if self.layout is not None:
+            hidden = hidden + self.layout(encoder_hidden_states, frames, height, width)
         hidden = self.transformer_in(hidden, num_frames=frames, return_dict=False)[0]
         skips: tuple[Tensor, ...] = (hidden,)
         for block in self.down_blocks:
@@ -155,5 +194,6 @@ def miniature_unet(text_width: int) -> VideoUNet:
         attention_head_dim=8,
         default_fps=8,
         pooled_text=True,
+        prompt_layout=True,
         temporal_dropout=0.0,
     )

@@ -22,9 +22,9 @@ from pydantic import BaseModel
 
 import hummingbird.stages
 from hummingbird.errors import UserError, did_you_mean
+from hummingbird.files import write_json
 from hummingbird.layout import Layout
 from hummingbird.ops import gates, snapshot, tracking
-from hummingbird.ops.files import write_json
 from hummingbird.params import Params, load_params
 
 

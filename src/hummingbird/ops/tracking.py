@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hummingbird.errors import UserError
+from hummingbird.files import read_json, write_json
 from hummingbird.layout import Layout
-from hummingbird.ops.files import read_json, write_json
 from hummingbird.ops.stagelog import StageLog
 
 if TYPE_CHECKING:

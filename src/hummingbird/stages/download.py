@@ -14,11 +14,11 @@ from typing import Any
 import polars as pl
 
 from hummingbird.data.clips import clip_table, reason_counts, write_table
-from hummingbird.data.files import explain_disk_errors, link_or_copy, replacing_folder
 from hummingbird.data.shards import Sample, write_shard
 from hummingbird.data.sheets import save_sheet, table_sheet
 from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, open_source
 from hummingbird.errors import UserError
+from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.params import Download, Params
 from hummingbird.runlog import RunLog

@@ -14,18 +14,18 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from hummingbird.data.clips import read_table, write_table
-from hummingbird.data.files import explain_disk_errors, link_or_copy, replacing, replacing_folder
 from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, write_latent_shard
 from hummingbird.data.shards import iter_videos
 from hummingbird.data.video_io import Video
 from hummingbird.errors import UserError
+from hummingbird.files import explain_disk_errors, link_or_copy, replacing, replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.models.text import encode_prompts
 from hummingbird.models.vae import downscale_factor, encode_frames, pixels_from_video
 from hummingbird.params import Encode, Params
 from hummingbird.pipelines.loading import require
 from hummingbird.runlog import RunLog
-from hummingbird.training.publish import fingerprint
+from hummingbird.training.records import fingerprint
 from hummingbird.training.trainer import config_key
 
 EncodeText = Callable[[list[str]], Tensor]

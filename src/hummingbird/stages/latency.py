@@ -18,7 +18,7 @@ from evaluation.latency.harness import (
     time_components,
     time_in_turns,
 )
-from hummingbird.data.files import replacing_folder
+from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.params import Latency, Params
 from hummingbird.pipelines.loading import load_pipeline

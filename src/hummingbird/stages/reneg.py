@@ -7,13 +7,14 @@ import shutil
 from safetensors.torch import save_file
 
 from hummingbird.data.latents import LatentDataset
+from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.params import Params
 from hummingbird.pipelines.loading import NEGATIVE_EMBEDDING, load_teacher
 from hummingbird.runlog import RunLog
 from hummingbird.stages.stage2 import load_rewards
 from hummingbird.training.methods.reneg import ReNeg
-from hummingbird.training.publish import fingerprint, publishing, write_curve
+from hummingbird.training.records import fingerprint, write_curve
 from hummingbird.training.trainer import Trainer, config_key
 
 
@@ -43,7 +44,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     )
     history = trainer.fit()
     embedding = method.negative.embedding.detach()
-    with publishing(layout.reneg) as out:
+    with replacing_folder(layout.reneg) as out:
         save_file({"negative_prompt_embeds": embedding.contiguous()}, out / NEGATIVE_EMBEDDING)
     write_curve(layout.curve("reneg"), history)
     shutil.rmtree(work, ignore_errors=True)

@@ -9,7 +9,7 @@ from evaluation.report.lineage import read_lineage
 from evaluation.report.page import render_page
 from evaluation.report.summary import Tree, build_summary
 from evaluation.report.tables import figure_of
-from hummingbird.data.files import replacing
+from hummingbird.files import replacing
 from hummingbird.layout import Layout
 from hummingbird.params import Params
 from hummingbird.runlog import RunLog

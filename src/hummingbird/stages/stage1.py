@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hummingbird.data.latents import LatentDataset
+from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.models.noise import NoiseSchedule
 from hummingbird.models.pruning import count_parameters, hummingbird_plan, prune
@@ -18,7 +19,7 @@ from hummingbird.runlog import RunLog
 from hummingbird.training.methods.cfg_distillation import CfgDistillation
 from hummingbird.training.methods.consistency import ConsistencyDistillation
 from hummingbird.training.methods.guided import GuidedTeacher
-from hummingbird.training.publish import fingerprint, publishing, write_curve
+from hummingbird.training.records import fingerprint, write_curve
 from hummingbird.training.samples import SampleSheets
 from hummingbird.training.trainer import Method, Trainer, config_key
 
@@ -35,7 +36,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     key = config_key(settings.model_dump(), params.seed, fingerprint(layout.latents, layout.foundation / "unet"))
     work = layout.work("stage1", key)
 
-    with publishing(layout.stage1) as out:
+    with replacing_folder(layout.stage1) as out:
         student.save_pretrained(out / "pruned")
         rows = _distil(params, layout, log, teacher, student, data, work)
         student_pipeline(teacher, student).save_pretrained(out / "pipeline")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from hummingbird.data.latents import LatentDataset
+from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.models.noise import NoiseSchedule
 from hummingbird.models.rewards.image_text import ImageTextReward
@@ -15,7 +16,7 @@ from hummingbird.runlog import RunLog
 from hummingbird.training.methods.consistency import ConsistencyDistillation
 from hummingbird.training.methods.guided import GuidedTeacher
 from hummingbird.training.methods.reward import RewardFeedback, RewardMixture
-from hummingbird.training.publish import fingerprint, publishing, write_curve
+from hummingbird.training.records import fingerprint, write_curve
 from hummingbird.training.samples import SampleSheets
 from hummingbird.training.trainer import Trainer, config_key
 
@@ -65,7 +66,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         description="stage 2",
     )
     history = trainer.fit()
-    with publishing(layout.stage2) as out:
+    with replacing_folder(layout.stage2) as out:
         pipeline.save_pretrained(out / "pipeline")
     write_curve(layout.curve("stage2"), history)
     shutil.rmtree(work, ignore_errors=True)

@@ -19,10 +19,10 @@ from evaluation.vbench.prompts import Prompt, build_suite, render_prompts, suite
 from evaluation.vbench.protocol import DIMENSIONS
 from evaluation.vbench.results import score_model, summarise
 from evaluation.vbench.sampling import Job, fingerprint, sample, spread_over_seeds, through_vae
-from hummingbird.data.files import replacing_folder
 from hummingbird.data.sheets import contact_sheet
 from hummingbird.data.video_io import write_mp4
 from hummingbird.errors import UserError
+from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.params import Params, Vbench
 from hummingbird.pipelines.loading import ModelName, load_pipeline, require

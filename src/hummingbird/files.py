@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hummingbird.errors import UserError
 
@@ -68,3 +70,21 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write ``values`` so that no reader ever sees half of them.
+
+    Raises:
+        UserError: the folder cannot be written to, or the disk is full.
+    """
+    with replacing(path) as part:
+        part.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an absent file reads as an empty one."""
+    if not path.is_file():
+        return {}
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
