@@ -18,9 +18,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.pipeline import Plan, make_plan, use_profile
 from flows.repro import BusyError, StageRunner
+from hummingbird.files import read_json
 from hummingbird.layout import Layout
 from hummingbird.ops import tracking
-from hummingbird.files import read_json
 
 RETRIES = 5  # while DVC is busy, some seconds apart
 

@@ -34,7 +34,7 @@ _ALWAYS = (
 )
 
 
-#: Left out of the one-object prompts: the probe takes one real pan in three for an object that moves the other way.
+#: Left out of the one-object prompts: the probe takes most real pans for an object that moves the other way.
 _NOT_JUDGED = ("pan left", "pan right")
 
 

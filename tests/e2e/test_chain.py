@@ -82,8 +82,7 @@ def test_every_figure_of_the_report_is_there_and_finite(chain: Path) -> None:
             assert isinstance(figures[name], int | float), (model, name)
         assert set(summary["vbench"][model]) >= {"quality", "semantic", "total", "dimensions"}
         assert len(summary["vbench"][model]["dimensions"]) == 16
-    for model in ("teacher", "stage2"):  # the two that the latency stage times
-        assert summary["models"][model]["latency_s"] > 0
+        assert figures["latency_s"] > 0
     assert 0.5 <= summary["models"]["stage2"]["params"] / summary["models"]["teacher"]["params"] <= 0.6
     assert (summary["models"]["teacher"]["steps"], summary["models"]["stage2"]["steps"]) == (50, 4)
     assert summary["speedup_end_to_end"] > 1
@@ -128,7 +127,7 @@ def test_stages_are_children_of_one_run(chain: Path) -> None:
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == roots[0].info.run_id]
     assert len(children) == 12
     stage1 = next(r for r in children if r.info.run_name == "stage1")
-    assert len(client.get_metric_history(stage1.info.run_id, "loss")) >= 8  # two phases of four steps
+    assert len(client.get_metric_history(stage1.info.run_id, "loss")) == 8  # two phases of four steps
 
 
 def test_generate_writes_a_video(chain: Path) -> None:

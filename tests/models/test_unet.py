@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hummingbird.models.pruning import count_parameters, hummingbird_plan, key_map, prune
-from hummingbird.models.unet import VideoUNet, miniature_unet
+from hummingbird.models.unet import PromptLayout, VideoUNet, miniature_unet
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,30 @@ def test_each_sample_of_a_batch_is_computed_by_itself(unet: VideoUNet) -> None:
     for i in range(2):
         alone = unet(sample[i : i + 1], steps[i], text[i : i + 1], fps=fps[i]).sample
         torch.testing.assert_close(both[i : i + 1], alone, atol=2e-5, rtol=0)
+
+
+def test_a_layout_is_the_same_picture_at_any_size() -> None:
+    layout = PromptLayout(text_width=8, channels=2)
+    torch.nn.init.normal_(layout.coefficients.weight)
+    text = torch.randn(1, 3, 8)
+    small, large = layout(text, 8, 4, 4), layout(text, 8, 12, 12)
+    assert small.shape == (8, 2, 4, 4) and large.shape == (8, 2, 12, 12)
+    torch.testing.assert_close(small, large[..., 1::3, 1::3])  # 12 places in 4: the middle one of every three
+
+
+def test_a_layout_learns_which_way_a_word_moves() -> None:
+    torch.manual_seed(0)
+    words = torch.randn(2, 1, 8)  # "left" and "right"
+    path = torch.linspace(-1, 1, 8)[:, None] * torch.linspace(-1, 1, 4)  # over frames and columns
+    wanted = torch.stack([-path, path])[:, :, None, None].expand(-1, -1, 1, 4, -1).flatten(0, 1)
+    layout = PromptLayout(text_width=8, channels=1)
+    optimizer = torch.optim.Adam(layout.parameters(), lr=0.05)
+    for _ in range(60):
+        loss = (layout(words, 8, 4, 4) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.02 * wanted.square().mean()
 
 
 def test_latents_that_cannot_be_halved_are_refused(unet: VideoUNet) -> None:

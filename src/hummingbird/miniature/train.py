@@ -1,7 +1,7 @@
 """``hummingbird miniature train``: make the miniature's foundation checkpoints from nothing.
 
-The order matters only for the teacher, which needs the VAE and the text encoder. Every part has its own seed, so that the rewards used for
-evaluation share neither data nor initial weights with those used for training.
+The order matters only for the teacher, which needs the VAE and the text encoder. Every part has its own seed, so that
+the rewards used for evaluation share neither data nor initial weights with those used for training.
 """
 
 from __future__ import annotations

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import TypedDict
 
 from hummingbird.errors import UserError
+from hummingbird.files import replacing, replacing_folder
 from hummingbird.runlog import RunLog
 
 MANIFEST = "manifest.json"
@@ -32,9 +32,8 @@ def write_manifest(folder: Path) -> None:
     """Record the sha256 and size of every file below ``folder`` (hidden ones and documents excepted)."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and _is_content(p.relative_to(folder)))
     entries = {str(p.relative_to(folder)): {"sha256": sha256(p), "bytes": p.stat().st_size} for p in files}
-    partial = folder / f".{MANIFEST}.partial"
-    partial.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
-    partial.replace(folder / MANIFEST)
+    with replacing(folder / MANIFEST) as part:
+        part.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
 
 def verify_folder(folder: Path) -> dict[str, int]:
@@ -57,25 +56,14 @@ def fetch_folder(source: Path, target: Path, log: RunLog) -> dict[str, int]:
         UserError: see :func:`verify_folder`; or the disk is full.
     """
     manifest = _read_manifest(source)
-    staging = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
+    with replacing_folder(target) as folder:
         for name in log.progress(list(manifest), "fetching checkpoints", len(manifest)):
             _check(source / name, manifest[name])
-            copy = staging / name
+            copy = folder / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, copy)
             _check(copy, manifest[name])
-        shutil.copyfile(source / MANIFEST, staging / MANIFEST)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(staging, target)
-    except OSError as error:
-        raise UserError(
-            f"could not write the checkpoints to {target}: {error.strerror or error}",
-            "free some disk space or mend the permissions, then run again; nothing half-written was kept",
-        ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.copyfile(source / MANIFEST, folder / MANIFEST)
     return {name: entry["bytes"] for name, entry in manifest.items()}
 
 

@@ -1,11 +1,12 @@
-"""Stage ``latency``: the teacher (50 steps, CFG) against the reward-tuned student (4 steps), prompt to pixels."""
+"""Stage ``latency``: every model, prompt to pixels; above all the teacher (50 steps, CFG) against the reward-tuned
+student (4 steps)."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -21,14 +22,16 @@ from evaluation.latency.harness import (
 from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.params import Latency, Params
-from hummingbird.pipelines.loading import load_pipeline
+from hummingbird.pipelines.loading import ModelName, load_pipeline
 from hummingbird.runlog import RunLog
 
 TEACHER, STUDENT = "teacher", "stage2"
+GUIDED = ("teacher", "reneg")  # sample with classifier-free guidance in many steps, so they are timed less often
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
-    """Time both models in turns at batch 1 and at one larger batch; write ``reports/latency``.
+    """Time all models in turns at batch 1, teacher and student also at one larger batch and by component; write
+    ``reports/latency``.
 
     Raises:
         UserError: a model is missing, or the disk is full.
@@ -37,33 +40,31 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    pipelines = {name: load_pipeline(layout, name).to(device) for name in (TEACHER, STUDENT)}
+    pipelines = {name: load_pipeline(layout, name).to(device) for name in get_args(ModelName)}
+    repeats = {True: settings.teacher_repeats, False: settings.student_repeats}
+    single = [Contender(name, pipe, repeats[name in GUIDED]) for name, pipe in pipelines.items()]
+    large = [
+        Contender(TEACHER, pipelines[TEACHER], settings.large_batch_repeats),
+        Contender(STUDENT, pipelines[STUDENT], settings.large_batch_repeats * 2),
+    ]
     batches = {
-        batch: time_in_turns(
-            [
-                Contender(TEACHER, pipelines[TEACHER], teacher_repeats),
-                Contender(STUDENT, pipelines[STUDENT], student_repeats),
-            ],
-            settings.prompt,
-            batch,
-            settings.warmup,
-            log,
-        )
-        for batch, teacher_repeats, student_repeats in (
-            (1, settings.teacher_repeats, settings.student_repeats),
-            (settings.large_batch, settings.large_batch_repeats, settings.large_batch_repeats * 2),
-        )
+        batch: time_in_turns(contenders, settings.prompt, batch, settings.warmup, log)
+        for batch, contenders in ((1, single), (settings.large_batch, large))
     }
     components = {
-        name: time_components(pipeline, settings.prompt, 1, settings.component_repeats)
-        for name, pipeline in pipelines.items()
+        name: time_components(pipelines[name], settings.prompt, 1, settings.component_repeats)
+        for name in (TEACHER, STUDENT)
     }
     where = conditions(pipelines[TEACHER])
     models = {
         name: {
             **model_facts(pipeline),
-            "batches": {str(batch): describe(seconds[name], settings.warmup) for batch, seconds in batches.items()},
-            "components": components[name],
+            "batches": {
+                str(batch): describe(seconds[name], settings.warmup)
+                for batch, seconds in batches.items()
+                if name in seconds
+            },
+            "components": components.get(name, {}),
         }
         for name, pipeline in pipelines.items()
     }

@@ -51,7 +51,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     moved = embedding - teacher.encode([""])
     tail = history[-10:]
     return {
-        "image_reward": sum(row["image_reward"] for row in tail) / len(tail),
-        "video_reward": sum(row["video_reward"] for row in tail) / len(tail),
+        "final_image_reward": sum(row["image_reward"] for row in tail) / len(tail),
+        "final_video_reward": sum(row["video_reward"] for row in tail) / len(tail),
         "distance_from_null": float(moved.norm()),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     key = config_key(settings.model_dump(), params.seed, fingerprint(layout.latents, layout.foundation / "unet"))
     work = layout.work("stage1", key)
 
+    pruned = copy.deepcopy(student)
+    rows = _distil(params, layout, log, teacher, student, data, work)
     with replacing_folder(layout.stage1) as out:
-        student.save_pretrained(out / "pruned")
-        rows = _distil(params, layout, log, teacher, student, data, work)
+        pruned.save_pretrained(out / "pruned")
         student_pipeline(teacher, student).save_pretrained(out / "pipeline")
     write_curve(layout.curve("stage1"), rows)
     shutil.rmtree(work, ignore_errors=True)
@@ -46,7 +48,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     return {
         "teacher_params": count_parameters(teacher.unet),
         "params": count_parameters(student),
-        "loss": sum(final) / len(final),
+        "final_loss": sum(final) / len(final),
     }
 
 
@@ -88,7 +90,15 @@ def _distil(
         )
         batches = data.batches(optim.batch_size, settings.num_frames, settings.frame_stride, seed)
         trainer = Trainer(
-            method, batches, optim, work=work / name, seed=seed, log=log, on_step=samples, description=f"stage 1 {name}"
+            method,
+            batches,
+            optim,
+            work=work / name,
+            seed=seed,
+            log=log,
+            on_step=samples,
+            description=f"stage 1 {name}",
+            first_step=len(rows),
         )
         history = trainer.fit()
         rows += [{**row, "step": row["step"] + len(rows), "phase": name} for row in history]

@@ -72,5 +72,6 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     shutil.rmtree(work, ignore_errors=True)
     tail = history[-20:]
     return {
-        name: sum(row[name] for row in tail) / len(tail) for name in ("image_reward", "video_reward", "consistency")
+        f"final_{name}": sum(row[name] for row in tail) / len(tail)
+        for name in ("image_reward", "video_reward", "consistency")
     }

@@ -72,7 +72,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         require(getattr(layout, made_by), made_by)
     settings = params.vbench
     suite = build_suite(settings.prompts, settings.two_object_prompts, settings.prompt_seed)
-    _check_coverage(suite)
+    _check_coverage(suite, settings)
     judges = load_judges(layout.foundation)
     cache = layout.work("vbench", fingerprint([layout.foundation, layout.stage1, layout.stage2, layout.reneg])[:16])
     rows: dict[str, Row] = {}
@@ -92,13 +92,16 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     return headline(summary)
 
 
-def _check_coverage(suite: list[Prompt]) -> None:
-    covered = {dimension for prompt in suite for dimension in prompt.dimensions}
-    if missing := sorted(set(DIMENSIONS) - covered):
-        raise UserError(
-            f"no prompt of the suite belongs to {', '.join(missing)}",
-            "raise vbench.prompts in params.yaml (24 is enough)",
-        )
+def _check_coverage(suite: list[Prompt], settings: Vbench) -> None:
+    """Every dimension needs a prompt, among all and among the few on which negative prompts are compared."""
+    pairs = suite[settings.prompts :]
+    for name, prompts in (("prompts", suite), ("negative_prompts", suite[: settings.negative_prompts] + pairs)):
+        covered = {dimension for prompt in prompts for dimension in prompt.dimensions}
+        if missing := sorted(set(DIMENSIONS) - covered):
+            raise UserError(
+                f"none of the prompts that vbench.{name} takes belongs to {', '.join(missing)}",
+                f"raise vbench.{name} in params.yaml (24 is enough)",
+            )
 
 
 def roster(settings: Vbench) -> list[Entry]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hummingbird.errors import UserError
+from hummingbird.files import replacing
 
 
 @dataclass
@@ -26,20 +27,11 @@ class Checkpoint:
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write beside the old checkpoint, flush to disk, then replace it: a kill at any moment leaves a whole one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save({"step": checkpoint.step, "state": checkpoint.state, "history": checkpoint.history}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(
-            f"could not write the checkpoint {path}: {error.strerror or error}",
-            "free some disk space and run again; the previous checkpoint is intact and training resumes from it",
-        ) from error
+    state = {"step": checkpoint.step, "state": checkpoint.state, "history": checkpoint.history}
+    with replacing(path) as part, part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: Path) -> Checkpoint | None:

@@ -62,6 +62,7 @@ class Trainer:
         data: batch of a step, ``data(step)``.
         work: folder for the checkpoint; must be outside DVC outputs.
         on_step: called after every step with its number (from 1), e.g. to draw samples.
+        first_step: added to the steps in the log, where a stage trains in phases.
     """
 
     def __init__(
@@ -75,11 +76,12 @@ class Trainer:
         log: RunLog,
         on_step: Callback | None = None,
         description: str = "training",
+        first_step: int = 0,
     ) -> None:
         self.method, self.data, self.optim = method, data, optim
         self.path = work / "checkpoint.pt"
         self.seed, self.log, self.on_step = seed, log, on_step
-        self.description = description
+        self.description, self.first_step = description, first_step
         precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[optim.precision]
         self.accelerator = Accelerator(mixed_precision=precision, gradient_accumulation_steps=1)
         self.parameters = [p for p in method.trainable.parameters() if p.requires_grad]
@@ -111,7 +113,7 @@ class Trainer:
             for step in self.log.progress(range(start, self.optim.steps), self.description, self.optim.steps - start):
                 row = self._step(step)
                 self.history.append(row)
-                self.log.metrics({k: v for k, v in row.items() if k != "step"}, step)
+                self.log.metrics({k: v for k, v in row.items() if k != "step"}, self.first_step + step)
                 if time.monotonic() - saved > self.optim.checkpoint_every_s:
                     self._save(step + 1)
                     saved = time.monotonic()

@@ -64,8 +64,7 @@ class ConvStem(nn.Module):
 
         self.layers = nn.Sequential(
             *stage(6, width // 4, 5, 2),
-            *stage(width // 4, width // 2, 3, 1),
-            *stage(width // 2, width // 2, 3, 2),
+            *stage(width // 4, width // 2, 3, 2),
             *stage(width // 2, width // 2, 3, 2),
             nn.Conv2d(width // 2, width, patch // 8, stride=patch // 8),
         )

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hummingbird.models.noise import NoiseSchedule, boundary_scalings, pseudo_huber, solver_timesteps
+from hummingbird.models.noise import NoiseSchedule, boundary_scalings, pseudo_huber
 from hummingbird.models.unet import VideoUNet
-from hummingbird.pipelines.text_to_video import guidance_embedding
-from hummingbird.training.methods.guided import GuidedTeacher
+from hummingbird.training.methods.guided import GuidedDistillation, GuidedTeacher
 
 
 @dataclass
@@ -22,7 +21,7 @@ class ConsistencyStep:
     clean: Tensor
 
 
-class ConsistencyDistillation:
+class ConsistencyDistillation(GuidedDistillation):
     """The student's consistency function at t_n matches itself (without gradient) at t_{n-1} of the teacher's ODE.
 
     Follows Latent Consistency Models as Hummingbird's code has it: 50-step DDIM grid, one grid step, boundary scalings,
@@ -39,14 +38,8 @@ class ConsistencyDistillation:
         solver_steps: int = 50,
         huber_c: float = 1e-3,
     ) -> None:
-        self.student, self.teacher, self.schedule = student, teacher, schedule
-        self.guidance, self.huber_c = guidance, huber_c
-        self.grid = solver_timesteps(schedule.num_timesteps, solver_steps)
-        self.skip = schedule.num_timesteps // solver_steps
-
-    @property
-    def trainable(self) -> nn.Module:
-        return self.student
+        super().__init__(student, teacher, schedule, guidance=guidance, solver_steps=solver_steps)
+        self.huber_c = huber_c
 
     def loss(self, batch: dict[str, Any], step: int) -> tuple[Tensor, dict[str, float]]:
         return self.distil(batch).loss, {}
@@ -54,11 +47,8 @@ class ConsistencyDistillation:
     def distil(self, batch: dict[str, Any]) -> ConsistencyStep:
         """One consistency step on a batch of ``latents`` [B, C, T, h, w], ``text`` [B, L, D] and ``fps`` [B]."""
         clean, text, fps = batch["latents"], batch["text"], batch["fps"]
-        size = len(clean)
-        start = self.grid[torch.randint(len(self.grid), (size,))]
+        start, guidance, condition = self.draw(len(clean))
         end = (start - self.skip).clamp(min=0)
-        guidance = torch.empty(size).uniform_(*self.guidance)
-        condition = guidance_embedding(guidance, self.student.config.time_cond_proj_dim)
         noisy = self.schedule.add_noise(clean, torch.randn_like(clean), start)
         guided = self.teacher(noisy, start, text, guidance, fps)
         x0, eps = self.schedule.clean_and_noise(guided, noisy, start)
