@@ -161,7 +161,7 @@ def _texture(name: str, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArr
         stripes: NDArray[np.float64] = 0.72 + 0.28 * np.sign(np.sin((x + y) * 6.5))
         return stripes
     if name == "dotted":
-        return 1.0 - 0.6 * ((np.sin(x * 8.0) * np.sin(y * 8.0)) > 0.35)
+        return np.where(np.sin(x * 8.0) * np.sin(y * 8.0) > 0.35, 0.4, 1.0)
     return np.ones_like(x)
 
 
@@ -263,10 +263,7 @@ def make_clip(
     kinds: tuple[str, ...] = SPOILAGE,
     held_out: bool = False,
 ) -> Clip:
-    """Clip ``index`` of the world ``seed``; a share of the clips is spoilt, each in one of ``kinds``.
-
-    ``compression`` is only named here: it is the encoder's work (:func:`hummingbird.data.spoil.degrade`).
-    """
+    """Clip ``index`` of the world ``seed``; a share of the clips is spoilt, each in one of ``kinds``."""
     from hummingbird.data.spoil import degrade
 
     rng = np.random.default_rng([seed, index])

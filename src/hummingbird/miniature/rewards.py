@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
-from transformers.models.clip.modeling_clip import CLIPTextEmbeddings
 
 from hummingbird.data import world
 from hummingbird.miniature.reward_data import (
@@ -31,7 +30,7 @@ from hummingbird.miniature.reward_data import (
     to_clips,
 )
 from hummingbird.models.rewards.image_text import ImageTextReward
-from hummingbird.models.rewards.video_text import VideoTextConfig, VideoTextReward, VideoTower
+from hummingbird.models.rewards.video_text import VideoTextConfig, VideoTextReward
 from hummingbird.models.text import build_world_tokenizer
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
@@ -61,8 +60,8 @@ class Size:
 SIZES: dict[tuple[Kind, bool], Size] = {
     ("image", False): Size(width=96, layers=3, patch=4, text_width=64, steps=600),
     ("image", True): Size(width=128, layers=3, patch=8, text_width=80, steps=600),
-    ("video", False): Size(width=128, layers=2, patch=32, text_width=64, steps=900),
-    ("video", True): Size(width=160, layers=1, patch=16, text_width=48, steps=900),
+    ("video", False): Size(width=64, layers=2, patch=8, text_width=64, steps=800, batch_size=32),
+    ("video", True): Size(width=72, layers=2, patch=8, text_width=48, steps=800, batch_size=32),
 }
 
 
@@ -93,17 +92,9 @@ def build(kind: Kind, size: Size, tokenizer: CLIPTokenizer) -> Reward:
         "projection_dim": 64,
         "logit_scale_init_value": float(np.log(SCALE)),
     }
-    reward: Reward
     if kind == "image":
-        reward = ImageTextReward(CLIPModel(CLIPConfig(**towers)), tokenizer)
-    else:
-        reward = VideoTextReward(VideoTextConfig(**towers, conv_stem=True), tokenizer)
-    for module in reward.modules():  # ViCLIP's and CLIP's tiny embeddings would take long to tell times and words apart
-        if isinstance(module, CLIPTextEmbeddings):
-            nn.init.normal_(module.token_embedding.weight)
-        elif isinstance(module, VideoTower):
-            nn.init.normal_(module.temporal_embedding, std=0.5)
-    return reward
+        return ImageTextReward(CLIPModel(CLIPConfig(**towers)), tokenizer)
+    return VideoTextReward(VideoTextConfig(**towers), tokenizer)
 
 
 def encode(reward: Reward, clips: Tensor) -> Tensor:

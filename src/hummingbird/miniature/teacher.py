@@ -120,7 +120,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         work.mkdir(parents=True, exist_ok=True)
         torch.save(vars(data), cache)
     torch.manual_seed(seed)
-    text_encoder = CLIPTextModel.from_pretrained(out / "text_encoder", torch_dtype=torch.float32)
+    text_encoder = CLIPTextModel.from_pretrained(out / "text_encoder", dtype=torch.float32)
     unet = miniature_unet(text_encoder.config.hidden_size)
     scheduler = miniature_scheduler()
     method = DiffusionMethod(unet, text_encoder, scheduler)

@@ -20,72 +20,25 @@ from hummingbird.models.rewards.preprocess import IMAGENET_MEAN, IMAGENET_STD, p
 
 
 class VideoTextConfig(CLIPConfig):
-    """A CLIP configuration with a number of frames; the defaults are ViCLIP-L's where CLIP's differ.
-
-    ``conv_stem``: see :class:`ConvStem` (the miniature's; ViCLIP has a plain patch embedding).
-    """
+    """A CLIP configuration with a number of frames; the defaults are ViCLIP-L's where CLIP's differ."""
 
     model_type = "video_text_reward"
 
     num_frames: int = 8
-    conv_stem: bool = False
     image_mean: tuple[float, ...] = IMAGENET_MEAN
     image_std: tuple[float, ...] = IMAGENET_STD
-
-
-class PatchEmbedding(nn.Conv2d):
-    """ViCLIP's: video [B, T, 3, S, S] -> [B * T, D, S / p, S / p].
-
-    Its (1, p, p) 3-D convolution is a 2-D one on each frame, which is far faster on CPU.
-    """
-
-    def forward(self, video: Tensor) -> Tensor:
-        return super().forward(video.flatten(0, 1))
-
-
-class ConvStem(nn.Module):
-    """Convolutions in the place of the patch embedding: video [B, T, 3, S, S] -> [B * T, D, S / p, S / p].
-
-    Each frame comes with its change since the frame before. A tower that is trained for minutes finds small shapes and
-    the direction of a motion in these, hardly in flat patches (early convolutions: Xiao et al., arXiv:2106.14881).
-
-    Raises:
-        ValueError: the patch is not a multiple of 8 pixels.
-    """
-
-    def __init__(self, width: int, patch: int) -> None:
-        super().__init__()
-        if patch % 8:
-            raise ValueError(f"a convolutional stem takes patches of a multiple of 8 pixels, not {patch}")
-
-        def stage(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
-            conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
-            return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
-
-        self.layers = nn.Sequential(
-            *stage(6, width // 4, 5, 2),
-            *stage(width // 4, width // 2, 3, 2),
-            *stage(width // 2, width // 2, 3, 2),
-            nn.Conv2d(width // 2, width, patch // 8, stride=patch // 8),
-        )
-
-    def forward(self, video: Tensor) -> Tensor:
-        before = torch.cat([video[:, :1], video[:, :-1]], dim=1)
-        return self.layers(torch.cat([video, video - before], dim=2).flatten(0, 1))
 
 
 class VideoTower(nn.Module):
     """Video [B, T, 3, S, S] (normalised) -> features [B, projection_dim], not normalised. T is ``num_frames`` or 1."""
 
-    def __init__(self, config: CLIPVisionConfig, num_frames: int, projection_dim: int, conv_stem: bool = False) -> None:
+    def __init__(self, config: CLIPVisionConfig, num_frames: int, projection_dim: int) -> None:
         super().__init__()
         width, patch = config.hidden_size, config.patch_size
         patches = (config.image_size // patch) ** 2
         self.num_frames = num_frames
-        if conv_stem:
-            self.patch_embedding: nn.Module = ConvStem(width, patch)
-        else:
-            self.patch_embedding = PatchEmbedding(3, width, patch, stride=patch, bias=False)
+        # One weight per frame: a (1, p, p) 3-D convolution is a 2-D one, which is far faster on CPU.
+        self.patch_embedding = nn.Conv2d(3, width, patch, stride=patch, bias=False)
         self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
         self.position_embedding = nn.Parameter(torch.randn(1 + patches, width) * 0.02)
         self.temporal_embedding = nn.Parameter(torch.zeros(num_frames, width))
@@ -103,7 +56,7 @@ class VideoTower(nn.Module):
         batch, frames = video.shape[:2]
         if frames not in (1, self.num_frames):
             raise ValueError(f"a clip of {frames} frames; the tower takes {self.num_frames} or 1")
-        patches = self.patch_embedding(video).flatten(2).transpose(1, 2)  # [B*T, P, D]
+        patches = self.patch_embedding(video.flatten(0, 1)).flatten(2).transpose(1, 2)  # [B*T, P, D]
         patches = patches + self.position_embedding[1:]
         # Patch outer, time inner, as upstream; attention has no mask, so the order does not change the result.
         tokens = patches.unflatten(0, (batch, frames)).transpose(1, 2)  # [B, P, T, D]
@@ -130,7 +83,7 @@ class VideoTextReward(CLIPPreTrainedModel):
         config.text_config.projection_dim = config.projection_dim
         config.vision_config._attn_implementation = config._attn_implementation
         self.text_model = CLIPTextModelWithProjection._from_config(config.text_config)
-        self.vision_model = VideoTower(config.vision_config, config.num_frames, config.projection_dim, config.conv_stem)
+        self.vision_model = VideoTower(config.vision_config, config.num_frames, config.projection_dim)
         self.post_init()
 
     @classmethod
