@@ -115,7 +115,13 @@ def test_a_missing_model_names_the_stage_that_makes_it(tmp_path: Any, untrained_
         vbench.run(SMALL, Layout(tmp_path), SilentLog())
 
 
-def test_latency_of_both_models(untrained_project: Layout) -> None:
+def test_too_few_prompts_for_a_dimension_are_refused_before_sampling(untrained_project: Layout) -> None:
+    few = SMALL.model_copy(update={"vbench": SMALL.vbench.model_copy(update={"negative_prompts": 2})})
+    with pytest.raises(UserError, match="vbench.negative_prompts takes belongs to"):
+        vbench.run(few, untrained_project, SilentLog())
+
+
+def test_latency_of_every_model(untrained_project: Layout) -> None:
     flat = latency.run(SMALL, untrained_project, SilentLog())
     summary = json.loads((untrained_project.latency / "summary.json").read_text())
     assert flat["speedup_end_to_end"] > 3  # 100 passes against 4
@@ -124,6 +130,9 @@ def test_latency_of_both_models(untrained_project: Layout) -> None:
     assert summary["models"]["stage2"]["components"]["vae"]["calls"] == 1
     assert summary["models"]["teacher"]["batches"]["1"]["n"] == 2
     assert {"device", "dtype", "threads", "resolution", "frames"} <= set(summary["conditions"])
+    for name in ("teacher", "pruned", "stage1", "stage2", "reneg"):
+        assert flat[f"{name}.latency_s"] > 0
+        assert set(summary["models"][name]["batches"]) == ({"1", "2"} if name in ("teacher", "stage2") else {"1"})
     for name in ("teacher", "stage2"):
         shares = [part["share"] for part in summary["models"][name]["components"].values()]
         assert sum(shares) == pytest.approx(1.0, abs=0.05)

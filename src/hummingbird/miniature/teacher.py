@@ -115,7 +115,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
     if cache.is_file():
         data = TeacherData(**torch.load(cache, weights_only=True))
     else:
-        vae = AutoencoderKL.from_pretrained(out / "vae", torch_dtype=torch.float32).eval()
+        vae = AutoencoderKL.from_pretrained(out / "vae", dtype=torch.float32).eval()
         data = build_data(vae, seed, clips, optim.batch_size, log)
         work.mkdir(parents=True, exist_ok=True)
         torch.save(vars(data), cache)

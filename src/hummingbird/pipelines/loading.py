@@ -38,10 +38,10 @@ def load_teacher(foundation: Path) -> TextToVideoPipeline:
     """The foundation's teacher with its VAE and text encoder."""
     require(foundation / "unet", "foundation")
     pipeline = TextToVideoPipeline(
-        vae=AutoencoderKL.from_pretrained(foundation / "vae", torch_dtype=torch.float32),
+        vae=AutoencoderKL.from_pretrained(foundation / "vae", dtype=torch.float32),
         text_encoder=CLIPTextModel.from_pretrained(foundation / "text_encoder", dtype=torch.float32),
         tokenizer=CLIPTokenizer.from_pretrained(foundation / "tokenizer"),
-        unet=VideoUNet.from_pretrained(foundation / "unet", torch_dtype=torch.float32),
+        unet=VideoUNet.from_pretrained(foundation / "unet", dtype=torch.float32),
         scheduler=DDIMScheduler.from_pretrained(foundation / "scheduler"),
     )
     return _frozen(pipeline)
@@ -82,10 +82,10 @@ def load_pipeline(layout: Layout, model: str) -> TextToVideoPipeline:
         teacher.negative_prompt_embeds = load_file(file)["negative_prompt_embeds"]
         return teacher
     if model == "pruned":
-        unet = VideoUNet.from_pretrained(require(layout.stage1 / "pruned", "stage1"), torch_dtype=torch.float32)
+        unet = VideoUNet.from_pretrained(require(layout.stage1 / "pruned", "stage1"), dtype=torch.float32)
         return student_pipeline(load_teacher(layout.foundation), unet)
     folder = layout.stage1 if model == "stage1" else layout.stage2
-    return _frozen(TextToVideoPipeline.from_pretrained(require(folder / "pipeline", model), torch_dtype=torch.float32))
+    return _frozen(TextToVideoPipeline.from_pretrained(require(folder / "pipeline", model), dtype=torch.float32))
 
 
 def _frozen(pipeline: TextToVideoPipeline) -> TextToVideoPipeline:

@@ -75,7 +75,7 @@ def load_dover(folder: Path) -> Dover:
     if not (folder / "config.json").is_file():
         raise UserError(f"no DOVER model in {folder}", next_step)
     try:
-        model = Dover.from_pretrained(folder, torch_dtype=torch.float32)
+        model = Dover.from_pretrained(folder, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise UserError(f"the DOVER model in {folder} cannot be read: {error}", next_step) from error
     return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
