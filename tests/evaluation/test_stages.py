@@ -117,7 +117,7 @@ def test_a_missing_model_names_the_stage_that_makes_it(tmp_path: Any, untrained_
 
 def test_too_few_prompts_for_a_dimension_are_refused_before_sampling(untrained_project: Layout) -> None:
     few = SMALL.model_copy(update={"vbench": SMALL.vbench.model_copy(update={"negative_prompts": 2})})
-    with pytest.raises(UserError, match="vbench.negative_prompts takes belongs to"):
+    with pytest.raises(UserError, match=r"vbench\.negative_prompts takes belongs to"):
         vbench.run(few, untrained_project, SilentLog())
 
 
