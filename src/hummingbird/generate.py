@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hummingbird.pipelines.text_to_video import TextToVideoPipeline
 
 GUIDED = ("teacher", "reneg")  # models with an unconditional pass, which a negative prompt can replace
-STUDENT_MAX_STEPS = 50  # the students' consistency sampler subdivides a solver grid of 50 steps
 VIEWABLE = 256  # pixels; smaller frames are enlarged to at least this height unless the caller says otherwise
 SHARE_OF_MEMORY = 0.8
 # Peak memory of a forward pass, in copies of the tensor behind the first convolution (frames x height x width x
@@ -67,6 +66,7 @@ def generate(request: Request, layout: Layout) -> Made:
     """
     _check_options(request)
     pipeline = load_pipeline(layout, request.model)
+    _check_steps(pipeline, request)
     frames = request.frames or pipeline.config.num_frames
     _check_memory(pipeline, frames, passes=2 if request.model in GUIDED else 1)
     pipeline.set_progress_bar_config(disable=None, desc="sampling", leave=False)  # None: only on a terminal
@@ -105,6 +105,16 @@ def frame_limit(pipeline: TextToVideoPipeline, passes: int, free_bytes: float) -
     return int(free_bytes // (BYTES * max(unet, vae)))
 
 
+def _check_steps(pipeline: TextToVideoPipeline, request: Request) -> None:
+    """A student's consistency sampler subdivides the solver grid that it was distilled on."""
+    most = pipeline.scheduler.config.get("original_inference_steps")
+    if most is not None and request.steps is not None and request.steps > most:
+        raise UserError(
+            f"{request.model} samples in 1 to {most} steps, not {request.steps}",
+            f"{pipeline.config.num_inference_steps} is what it was trained for",
+        )
+
+
 def _check_memory(pipeline: TextToVideoPipeline, frames: int, passes: int) -> None:
     free = psutil.virtual_memory().available
     limit = frame_limit(pipeline, passes, SHARE_OF_MEMORY * free)
@@ -126,9 +136,4 @@ def _check_options(request: Request) -> None:
         raise UserError(
             f"{request.model} takes no negative prompt: a guidance-distilled student has no unconditional pass",
             f"leave --negative out, or choose --model {' or '.join(GUIDED)}",
-        )
-    if request.steps is not None and request.model not in GUIDED and request.steps > STUDENT_MAX_STEPS:
-        raise UserError(
-            f"{request.model} samples in 1 to {STUDENT_MAX_STEPS} steps, not {request.steps}",
-            "4 is what it was trained for",
         )

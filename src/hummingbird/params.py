@@ -98,7 +98,7 @@ class Stage1(Section):
     frame_stride: tuple[int, int] = (1, 1)  # drawn from this range where a clip is long enough
     guidance: tuple[float, float] = (2.5, 5.0)  # range of guidance scales the student learns
     guidance_dim: Positive = 256  # of the guidance embedding
-    solver_steps: Positive = 50
+    solver_steps: Annotated[int, Field(ge=4, le=1000)] = 50  # of the DDIM grid of distillation and of the student
     huber_c: Annotated[float, Field(gt=0)] = 1e-3
 
 
@@ -119,7 +119,6 @@ class Stage2(Section):
     num_frames: Positive = 8
     frame_stride: tuple[int, int] = (1, 1)
     guidance: tuple[float, float] = (2.5, 5.0)
-    solver_steps: Positive = 50
     huber_c: Annotated[float, Field(gt=0)] = 1e-3
 
 

@@ -108,19 +108,21 @@ def train_all(
     for name, (part, own_seed) in PARTS.items():
         if only and name not in only:
             continue
-        start = time.monotonic()
+        start, commit = time.monotonic(), _commit()
         figures = part(out, own_seed + seed, budget, log)
         made[name] = figures
-        _record(out, name, own_seed + seed, budget, time.monotonic() - start, figures)
+        seconds = time.monotonic() - start
+        _record(out, name, figures, commit=commit, seed=own_seed + seed, budget=budget, wall_s=seconds)
     write_manifest(out)
     _write_provenance(out)
     return made
 
 
-def _record(out: Path, name: str, seed: int, budget: float, wall_s: float, figures: Figures) -> None:
+def _record(out: Path, name: str, figures: Figures, *, commit: str, seed: int, budget: float, wall_s: float) -> None:
+    """``commit`` is that at the start of the training: the tree may move on while it runs."""
     entry = {
         "command": f"hummingbird miniature train --only {name} --budget {budget}",
-        "commit": _commit(),
+        "commit": commit,
         "seed": seed,
         "budget": budget,
         "hardware": f"{_processor()}, {torch.get_num_threads()} threads",

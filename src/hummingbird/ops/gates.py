@@ -6,11 +6,11 @@ and lies in ``.work/gx``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hummingbird import telemetry
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 
@@ -33,16 +33,13 @@ def table_of(stage: str, layout: Layout) -> Path:
     return layout.latents / "index.parquet" if stage == "encode" else layout.clip_table(stage)
 
 
-def check_inputs(stage: str, layout: Layout) -> None:
-    """Check the table that ``stage`` reads, if it reads one. Raises as :func:`check`."""
-    if stage in READS:
-        check(READS[stage], layout)
+def prepare() -> None:
+    """Import what the gates need, which takes seconds."""
+    telemetry.switch_off()
+    import great_expectations  # noqa: F401
+    import polars  # noqa: F401
 
-
-def check_outputs(stage: str, layout: Layout) -> None:
-    """Check the table that ``stage`` wrote, if it writes one. Raises as :func:`check`."""
-    if stage in WRITES:
-        check(stage, layout)
+    import hummingbird.ops.suites  # noqa: F401
 
 
 def check(stage: str, layout: Layout) -> None:
@@ -80,7 +77,7 @@ def _read(stage: str, path: Path) -> Any:
 
 def _validate(stage: str, table: Any, layout: Layout) -> list[str]:
     """One line per failed expectation."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    prepare()
     import great_expectations as gx
 
     from hummingbird.ops.suites import suite_for

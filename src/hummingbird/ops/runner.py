@@ -24,7 +24,8 @@ import hummingbird.stages
 from hummingbird.errors import UserError, did_you_mean
 from hummingbird.files import write_json
 from hummingbird.layout import Layout
-from hummingbird.ops import gates, snapshot, tracking
+from hummingbird.ops import snapshot, tracking
+from hummingbird.ops.inspector import Inspector
 from hummingbird.params import Params, load_params
 
 
@@ -45,13 +46,16 @@ def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
         layout = Layout(root)
         knobs = _knobs(params, name)
         before = snapshot.take(root, name, knobs)
-        with tracking.stage_run(layout, name, knobs, snapshot.stage_hash(root, name, before)) as log:
-            gates.check_inputs(name, layout)
+        with (
+            Inspector(name, layout) as gate,
+            tracking.stage_run(layout, name, knobs, snapshot.stage_hash(root, name, before)) as log,
+        ):
             stage = importlib.import_module(f"hummingbird.stages.{name}")
+            gate.check_inputs()
             _seed(params.seed, needs_torch=_reads_models(before))
             measured: dict[str, float] = stage.run(params, layout, log)
             _make_folder_of_sheets(root, name, layout)
-            gates.check_outputs(name, layout)
+            gate.check_outputs()
             _check_unchanged(root, name, before)
             measured = _numbers(name, measured) | {"wall_s": time.monotonic() - start, **_peak_memory()}
             log.metrics(measured)

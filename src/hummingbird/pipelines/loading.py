@@ -22,9 +22,9 @@ STUDENT_GUIDANCE = 3.5
 NEGATIVE_EMBEDDING = "negative_embedding.safetensors"
 
 
-def student_scheduler(teacher: DDIMScheduler) -> LCMScheduler:
-    """The multi-step consistency sampler on the teacher's own noise schedule (50-step solver grid)."""
-    return LCMScheduler.from_config(teacher.config, original_inference_steps=50, timestep_scaling=10.0)
+def student_scheduler(teacher: DDIMScheduler, solver_steps: int = 50) -> LCMScheduler:
+    """The multi-step consistency sampler on the teacher's noise schedule and the solver grid of the distillation."""
+    return LCMScheduler.from_config(teacher.config, original_inference_steps=solver_steps, timestep_scaling=10.0)
 
 
 def require(path: Path, made_by: str) -> Path:
@@ -47,7 +47,7 @@ def load_teacher(foundation: Path) -> TextToVideoPipeline:
     return _frozen(pipeline)
 
 
-def student_pipeline(teacher: TextToVideoPipeline, unet: VideoUNet) -> TextToVideoPipeline:
+def student_pipeline(teacher: TextToVideoPipeline, unet: VideoUNet, solver_steps: int = 50) -> TextToVideoPipeline:
     """A few-step pipeline around ``unet`` that shares everything else with the teacher."""
     return _frozen(
         TextToVideoPipeline(
@@ -55,7 +55,7 @@ def student_pipeline(teacher: TextToVideoPipeline, unet: VideoUNet) -> TextToVid
             text_encoder=teacher.text_encoder,
             tokenizer=teacher.tokenizer,
             unet=unet,
-            scheduler=student_scheduler(teacher.scheduler),
+            scheduler=student_scheduler(teacher.scheduler, solver_steps),
             num_inference_steps=STUDENT_STEPS,
             guidance_scale=STUDENT_GUIDANCE,
             num_frames=teacher.config.num_frames,
@@ -81,9 +81,11 @@ def load_pipeline(layout: Layout, model: str) -> TextToVideoPipeline:
         teacher = load_teacher(layout.foundation)
         teacher.negative_prompt_embeds = load_file(file)["negative_prompt_embeds"]
         return teacher
-    if model == "pruned":
+    if model == "pruned":  # sampled as stage 1, whose start it is
+        pipeline = load_pipeline(layout, "stage1")
         unet = VideoUNet.from_pretrained(require(layout.stage1 / "pruned", "stage1"), dtype=torch.float32)
-        return student_pipeline(load_teacher(layout.foundation), unet)
+        pipeline.register_modules(unet=unet)
+        return _frozen(pipeline)
     folder = layout.stage1 if model == "stage1" else layout.stage2
     return _frozen(TextToVideoPipeline.from_pretrained(require(folder / "pipeline", model), dtype=torch.float32))
 

@@ -75,13 +75,13 @@ class TextToVideoPipeline(DiffusionPipeline):
         """Text embeddings [B, L, D]."""
         return encode_prompts(self.text_encoder, self.tokenizer, prompts)
 
-    def initial_noise(self, seeds: list[int], num_frames: int) -> tuple[Tensor, list[torch.Generator]]:
-        """Latent noise [B, C, T, h, w]; video i depends on ``seeds[i]`` alone, whatever the batch."""
+    def initial_noise(self, seeds: list[int], num_frames: int, text: Tensor) -> tuple[Tensor, list[torch.Generator]]:
+        """Latent noise [B, C, T, h, w] where and as exact as ``text``; video i depends on ``seeds[i]`` alone."""
         factor = downscale_factor(self.vae)
         height, width = self.config.sample_size
         shape = (len(seeds), self.unet.config.in_channels, num_frames, height // factor, width // factor)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        noise = randn_tensor(shape, generator=generators, device=self.device, dtype=self.unet.dtype)
+        noise = randn_tensor(shape, generator=generators, device=text.device, dtype=text.dtype)
         return noise * self.scheduler.init_noise_sigma, generators
 
     @torch.no_grad()
@@ -114,9 +114,10 @@ class TextToVideoPipeline(DiffusionPipeline):
             check_prompt(self.tokenizer, prompt)
         steps = num_inference_steps or self.config.num_inference_steps
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        rate = torch.tensor(fps or self.config.fps, device=self.device)
+        # The text says where to work: `self.device` walks through all modules, a tenth of a student's call.
         text = self.encode(prompts)
-        latents, generators = self.initial_noise(seeds, num_frames or self.config.num_frames)
+        rate = torch.tensor(fps or self.config.fps, device=text.device)
+        latents, generators = self.initial_noise(seeds, num_frames or self.config.num_frames, text)
         if isinstance(self.scheduler, LCMScheduler):
             if negative_prompt is not None or negative_prompt_embeds is not None:
                 raise ValueError(
@@ -124,24 +125,24 @@ class TextToVideoPipeline(DiffusionPipeline):
                 )
             latents = self._sample_student(latents, generators, text, steps, scale, rate)
         else:
-            negative = self._negative(len(prompts), negative_prompt, negative_prompt_embeds)
+            negative = self._negative(text, negative_prompt, negative_prompt_embeds)
             latents = self._sample_guided(latents, text, negative, steps, scale, rate)
         if output_type == "latent":
             return latents
         video = decode_video(self.vae, latents)
         return (video.movedim(-3, -1) * 255).round().to(torch.uint8).cpu().numpy()
 
-    def _negative(self, batch: int, prompt: str | None, embeds: Tensor | None) -> Tensor:
+    def _negative(self, text: Tensor, prompt: str | None, embeds: Tensor | None) -> Tensor:
         if prompt is not None:
             embeds = self.encode([prompt])
         elif embeds is None:
             embeds = self.negative_prompt_embeds if self.negative_prompt_embeds is not None else self.encode([""])
-        return embeds.to(self.device, self.unet.dtype).expand(batch, -1, -1)
+        return embeds.to(text).expand(len(text), -1, -1)
 
     def _sample_guided(
         self, latents: Tensor, text: Tensor, negative: Tensor, steps: int, scale: float, fps: Tensor
     ) -> Tensor:
-        self.scheduler.set_timesteps(steps, device=self.device)
+        self.scheduler.set_timesteps(steps, device=latents.device)
         context = torch.cat([negative, text])
         for timestep in self.progress_bar(self.scheduler.timesteps):
             prediction = self.unet(torch.cat([latents, latents]), timestep, context, fps=fps).sample
@@ -159,11 +160,11 @@ class TextToVideoPipeline(DiffusionPipeline):
         scale: float,
         fps: Tensor,
     ) -> Tensor:
-        self.scheduler.set_timesteps(timesteps=student_timesteps(steps, self.scheduler), device=self.device)
+        self.scheduler.set_timesteps(timesteps=student_timesteps(steps, self.scheduler), device=latents.device)
         dim = self.unet.config.time_cond_proj_dim
         cond = None
         if dim is not None:
-            cond = guidance_embedding(torch.full((len(latents),), scale, device=self.device), dim).to(latents.dtype)
+            cond = guidance_embedding(torch.full((len(latents),), scale, device=latents.device), dim).to(latents.dtype)
         for timestep in self.progress_bar(self.scheduler.timesteps):
             prediction = self.unet(latents, timestep, text, timestep_cond=cond, fps=fps).sample
             out = self.scheduler.step(prediction, timestep, latents, generator=generators)

@@ -31,7 +31,8 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         late_steps=settings.late_steps,
     )
     data = LatentDataset(layout.latents)
-    inputs = fingerprint(layout.latents, layout.foundation / "unet", layout.foundation / "video_reward")
+    models = [layout.foundation / name for name in ("unet", "image_reward", "video_reward")]
+    inputs = fingerprint(layout.latents, *models)
     work = layout.work("reneg", config_key(settings.model_dump(), params.seed, inputs))
     trainer = Trainer(
         method,

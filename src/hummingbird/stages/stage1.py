@@ -41,7 +41,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     rows = _distil(params, layout, log, teacher, student, data, work)
     with replacing_folder(layout.stage1) as out:
         pruned.save_pretrained(out / "pruned")
-        student_pipeline(teacher, student).save_pretrained(out / "pipeline")
+        student_pipeline(teacher, student, settings.solver_steps).save_pretrained(out / "pipeline")
     write_curve(layout.curve("stage1"), rows)
     shutil.rmtree(work, ignore_errors=True)
     final = [float(row["loss"]) for row in rows[-50:]]
@@ -76,7 +76,7 @@ def _distil(
     ]
     rows: list[dict[str, Any]] = []
     prompts = data.captions[:SAMPLES]
-    preview = student_pipeline(teacher, student)
+    preview = student_pipeline(teacher, student, grid)
     student.requires_grad_(True)
     for number, (name, method, optim) in enumerate(phases):
         seed = params.seed * len(phases) + number

@@ -45,12 +45,13 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         GuidedTeacher(teacher.unet, teacher.encode([""]).detach()),
         NoiseSchedule(teacher.scheduler),
         guidance=settings.guidance,
-        solver_steps=settings.solver_steps,
+        solver_steps=pipeline.scheduler.config.original_inference_steps,  # the grid of stage 1
         huber_c=settings.huber_c,
     )
     rewards = load_rewards(layout, settings.rewards)
     method = RewardFeedback(distillation, pipeline.vae, rewards, reward_batch=settings.reward_batch)
-    inputs = fingerprint(layout.latents, layout.stage1 / "pipeline", layout.foundation / "video_reward")
+    models = [layout.foundation / name for name in ("unet", "image_reward", "video_reward")]
+    inputs = fingerprint(layout.latents, layout.stage1 / "pipeline", *models)
     work = layout.work("stage2", config_key(settings.model_dump(), params.seed, inputs))
     samples = SampleSheets(
         pipeline, data.captions[:SAMPLES], settings.optim.sample_every, folder=layout.sheets("stage2"), log=log
