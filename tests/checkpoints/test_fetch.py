@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hummingbird.checkpoints import fetch as module
+from hummingbird.checkpoints import origins
 from hummingbird.checkpoints.catalogue import Checkpoint, File, Licence
 from hummingbird.checkpoints.fetch import Options, fetch
 from hummingbird.checkpoints.imports import read_records
@@ -222,6 +222,8 @@ def test_a_folder_may_be_flat_a_single_file_or_matched_by_pattern(store: Store, 
         assert fetch({name: checkpoint}, store, Options(), SilentLog())[name] is False
     assert store.path("single", "b.pt").read_bytes() == DATA["a.pt"]
     assert set(read_records(store, "net")) == set(DATA)
+    with pytest.raises(UserError, match=r"other has no file like \*\.json"):  # those in `net` are another's
+        fetch({"other": table["net"][0]}, store, Options(folder=folder), SilentLog())
 
 
 def test_what_a_folder_lacks_is_named_with_its_place(store: Store, tmp_path: Path) -> None:
@@ -286,8 +288,8 @@ def test_dvc_tracks_a_fetched_file_without_a_network(store: Store, net: Checkpoi
     assert not [path for path in Path(".dvc").rglob("*") if path.is_file() and path.stat().st_size == 9000]
 
 
-def test_the_module_knows_all_schemes_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "hub_source", lambda address: ("hub", address))
-    assert module.source_of("hf://a/b/c") == ("hub", "hf://a/b/c")
-    assert module.source_of("s3://bucket/key").address == "s3://bucket/key"
-    assert module.source_of("https://host/x").address == "https://host/x"
+def test_origins_know_all_schemes_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origins, "hub_source", lambda address: ("hub", address))
+    assert origins.source_of("hf://a/b/c") == ("hub", "hf://a/b/c")
+    assert origins.source_of("s3://bucket/key").address == "s3://bucket/key"
+    assert origins.source_of("https://host/x").address == "https://host/x"

@@ -2,7 +2,7 @@
 
 Such a file names the address (as ``dvc import-url`` does), the md5 that DVC compares, and in its ``meta`` the sha256:
 the first fetch of an unpinned file pins it for everyone who has the file. The content itself is not copied to DVC's
-cache and so never pushed: it would lie on the disk twice, and most licences forbid to pass it on.
+cache and so never pushed: it would lie on the disk twice, and most licences restrict passing it on.
 """
 
 from __future__ import annotations

@@ -66,6 +66,13 @@ class Store:
         blob = self.blob(digest)
         return blob.is_file() and sha256(blob) == digest
 
+    def holds(self, name: str, file: str, digest: str) -> bool:
+        """Whether ``files/NAME/FILE`` is the content under ``digest``, and that is intact; reads all of it."""
+        path, blob = self.path(name, file), self.blob(digest)
+        if not (path.is_file() and self.is_intact(digest)):
+            return False
+        return path.samefile(blob) or sha256(path) == digest  # a copy, where the file system has no links
+
     def keep(self, partial: Partial, digest: str) -> None:
         """Move a finished and verified file to its place.
 
