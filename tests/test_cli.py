@@ -107,8 +107,8 @@ def test_checkpoints_are_fetched_listed_and_verified(folder: Path, monkeypatch: 
     done = runner.invoke(app, ["checkpoints", "fetch", "dover", "--from", "got", "--accept-licenses"])
     assert "dover: fetched, in checkpoints/files/dover" in done.output
     listed = runner.invoke(app, ["checkpoints", "list"]).output
-    assert re.search(r"dover .*pinned by fetch\W+here", listed)
-    assert re.search(r"videocrafter2 .*unpinned\W+-", listed)
+    assert re.search(r"dover\W+DOVER.*│ here .*\n.*│ 0\.0 MB .*\n.*│ pinned by fetch ", listed)
+    assert re.search(r"videocrafter2\W+VideoCrafter2 512.*│ - .*\n.*│ size unknown .*\n.*│ unpinned ", listed)
     assert runner.invoke(app, ["checkpoints", "verify"]).stdout == "1 of 1 files are as recorded\n"
     file = folder / "checkpoints/files/dover/DOVER.pth"
     file.chmod(0o644)

@@ -189,7 +189,7 @@ def test_the_next_source_is_tried_where_the_first_has_no_such_file(store: Store,
 
 
 def test_a_checkpoint_without_an_address_says_how_to_hand_it_in(store: Store, site: Any, folder: Path) -> None:
-    with pytest.raises(UserError, match="no public address of net") as caught:
+    with pytest.raises(UserError, match="no public address of:\n  net: a test") as caught:
         run(store, row("a.pt"))
     assert "--from" in caught.value.next_step
     site.files["/x/renamed.bin"] = DATA["a.pt"]

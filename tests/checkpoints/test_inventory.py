@@ -53,8 +53,8 @@ def test_what_was_fetched_is_here_and_intact(filled: Store) -> None:
     ("harm", "problem", "state"),
     [
         ("flip", "damaged: its sha256", "here"),
-        ("cut", "3 bytes, expected 15", "recorded, 1 of 2 files not here"),
-        ("delete", "missing", "recorded, 1 of 2 files not here"),
+        ("cut", "3 bytes, expected 15", "1 of 2 files lost"),
+        ("delete", "missing", "1 of 2 files lost"),
         ("replace", "damaged: its sha256", "here"),
     ],
 )

@@ -36,7 +36,9 @@ def fetch(chosen: Catalogue, store: Store, options: Options, log: RunLog) -> dic
     """
     if options.source and len(chosen) != 1:
         raise UserError("--source is the address of one checkpoint", "name just one, or leave out --source")
-    _require_consent({name: row for name, row in chosen.items() if not is_recorded(store, name, row)}, options)
+    absent = {name: row for name, row in chosen.items() if not is_recorded(store, name, row)}
+    _require_consent(absent, options)
+    _require_origins(absent, options)
     fetcher, done = _Fetcher(store, options, log), {}
     for name, row in chosen.items():
         with store.only_one(name):
@@ -68,6 +70,13 @@ def _require_consent(absent: Catalogue, options: Options) -> None:
         raise UserError(listed, "read them, then run the same with --accept-licenses")
 
 
+def _require_origins(rows: Catalogue, options: Options) -> None:
+    lost = [f"{name}: {row.note or row.what}" for name, row in rows.items() if not row.sources]
+    if lost and not (options.folder or options.source):
+        listed = "\n  ".join(["the table knows no public address of:", *lost])
+        raise UserError(listed, "give the address with --source (one at a time), or the files with --from FOLDER")
+
+
 @dataclass(frozen=True)
 class _Fetcher:
     """Fetches one checkpoint after another, the same way."""
@@ -78,13 +87,9 @@ class _Fetcher:
 
     def fetch(self, name: str, row: Checkpoint) -> None:
         """Try the origins in turn; one that has no such file is passed over."""
+        _require_origins({name: row}, self.options)
         own: list[str | Path] = [it for it in (self.options.folder, self.options.source) if it]
         origins = own or [*row.sources]
-        if not origins:
-            raise UserError(
-                f"no public address of {name} is known to the table ({row.note or row.what})",
-                "give its address with --source, or get the file by hand and give it with --from",
-            )
         failures: list[UnavailableError] = []
         for origin in origins:
             try:

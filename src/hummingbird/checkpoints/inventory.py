@@ -34,7 +34,7 @@ def state(store: Store, name: str, row: Checkpoint) -> str:
     if count and len(whole) == count:
         return "here"
     if lost := len(records) - len(whole):
-        return f"recorded, {lost} of {count} files not here"
+        return f"{lost} of {count} files lost"
     if come := sum(store.partial(name, file.path).size for file in row.files):
         return f"unfinished, {come / 1e6:.0f} MB here"
     return f"{len(whole)} of {count} files" if whole else "-"
@@ -82,21 +82,18 @@ def require(store: Store, names: Iterable[str], log: RunLog) -> dict[str, Path]:
 def show(store: Store, table: Catalogue) -> None:
     """Print the table of checkpoints with what is there of each."""
     shown = Table(title="public checkpoints", title_justify="left")
-    for column in ("name", "what", "from", "licence", "size", "sha256", "state"):
-        shown.add_column(column, no_wrap=column == "name")
+    shown.add_column("name", no_wrap=True)
+    shown.add_column("what it is, from where, under which licence")
+    shown.add_column("here?", no_wrap=True)
     for name, row in table.items():
         records = read_records(store, name)
         size = sum(record.bytes for record in records.values()) or row.bytes
-        cells = (
-            name,
-            row.what,
-            ", ".join(row.sources) or "by hand (--from, --source)",
-            row.licence.name if row.licence.permissive else f"{row.licence.name} [to be accepted]",
-            f"{size / 1e6:.1f} MB" if size else "unknown",
-            "pinned" if row.pinned else "pinned by fetch" if records else "unpinned",
-            state(store, name, row),
-        )
-        shown.add_row(*map(escape, cells))
+        place = ", ".join(row.sources) or "no known address: --source or --from"
+        consent = "" if row.licence.permissive else " [to be accepted]"
+        about = f"{row.what}\n{place}\n{row.licence.name}{consent}"
+        pinned = "pinned" if row.pinned else "pinned by fetch" if records else "unpinned"
+        here = f"{state(store, name, row)}\n{f'{size / 1e6:.1f} MB' if size else 'size unknown'}\n{pinned}"
+        shown.add_row(*map(escape, (name, about, here)), end_section=True)
     Console().print(shown)
 
 
