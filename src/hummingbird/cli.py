@@ -79,9 +79,13 @@ app = typer.Typer(
 flow_app = typer.Typer(help="Run the pipeline by Prefect, or let the Prefect UI run it.", no_args_is_help=True)
 miniature_app = typer.Typer(help="The small models that the default run starts from.", no_args_is_help=True)
 params_app = typer.Typer(help="The parameter set, params.yaml.", no_args_is_help=True)
+checkpoints_app = typer.Typer(help="The public checkpoints: fetch, list, verify.", no_args_is_help=True)
+profile_app = typer.Typer(help="Complete parameter sets, by model and hardware.", no_args_is_help=True)
+app.add_typer(checkpoints_app, name="checkpoints")
 app.add_typer(flow_app, name="flow")
 app.add_typer(miniature_app, name="miniature")
 app.add_typer(params_app, name="params")
+app.add_typer(profile_app, name="profile")
 
 
 @app.callback()
@@ -173,13 +177,105 @@ def params_check(
     typer.echo(f"{path} is a valid, complete parameter set")
 
 
-@params_app.command("use")
-def params_use(name: Annotated[str, typer.Argument(help="Name of a file in profiles/, without .yaml.")]) -> None:
-    """Make a profile the active parameter set: copy it to params.yaml."""
-    from flows.pipeline import use_profile
+@checkpoints_app.command("list")
+def checkpoints_list() -> None:
+    """Show every public checkpoint: what it is, where it comes from, its licence, its size, and whether it is here."""
+    from hummingbird.checkpoints.catalogue import catalogue
+    from hummingbird.checkpoints.inventory import show
+    from hummingbird.checkpoints.store import Store
 
-    use_profile(name)
+    show(Store(), catalogue())
+
+
+@checkpoints_app.command("fetch")
+def checkpoints_fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names as in the list; none = those of params.yaml.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept-licenses", help="You have read the licences printed, and accept them.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--from", help="Take the files from this folder, or this file; no network is used.")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="With --from: hard-link the files, do not copy them.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Another address: hf://owner/repository, s3://bucket/key, https://host/path.")
+    ] = None,
+) -> None:
+    """Fetch public checkpoints into checkpoints/, verified. An interrupted fetch goes on where it ended."""
+    from hummingbird.checkpoints.catalogue import catalogue, choose
+    from hummingbird.checkpoints.fetch import Options, fetch
+    from hummingbird.checkpoints.inventory import licences
+    from hummingbird.checkpoints.store import Store
+    from hummingbird.profiles import checkpoint_names
+
+    chosen = choose(names or checkpoint_names(), catalogue())
+    typer.echo(f"Licences:\n{licences(chosen)}")
+    done = fetch(chosen, Store(), Options(accept, folder, source, link), TerminalLog())
+    for name, fetched in done.items():
+        typer.echo(f"{name}: {'fetched' if fetched else 'was here'}, in {Store().path(name, '')}")
+
+
+@checkpoints_app.command("verify")
+def checkpoints_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names as in the list; none = all that are here.")] = None,
+) -> None:
+    """Read what was fetched again and compare it with its sha256. Exit code 1 if anything is damaged or missing."""
+    from hummingbird.checkpoints.catalogue import catalogue, choose
+    from hummingbird.checkpoints.inventory import find_damage
+    from hummingbird.checkpoints.store import Store
+
+    chosen = choose(names or catalogue(), catalogue())
+    count, damage = find_damage(Store(), chosen, TerminalLog())
+    for item in damage:
+        typer.secho(f"{item.path}: {item.problem}", fg="red")
+    typer.echo(f"{count - len(damage)} of {count} files are as recorded")
+    if damage:
+        broken = " ".join(dict.fromkeys(item.name for item in damage))
+        typer.echo(f"next: hummingbird checkpoints fetch {broken}")
+        raise typer.Exit(1)
+
+
+@profile_app.command("list")
+def profile_list() -> None:
+    """List the profiles, each with a line about it; the active one is marked."""
+    from hummingbird.profiles import show_list
+
+    show_list()
+
+
+@profile_app.command("show")
+def profile_show(name: Annotated[str, typer.Argument(help="Name of a file in profiles/, without .yaml.")]) -> None:
+    """Print a profile."""
+    from hummingbird.profiles import find_profile
+
+    typer.echo(find_profile(name).read_text(), nl=False)
+
+
+@profile_app.command("use")
+def profile_use(
+    name: Annotated[str, typer.Argument(help="Name of a file in profiles/, without .yaml.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite edits of params.yaml that no profile holds.")
+    ] = False,
+) -> None:
+    """Make a profile the active parameter set: copy it to params.yaml."""
+    from hummingbird.profiles import use_profile
+
+    use_profile(name, force=force)
     typer.echo(f"params.yaml is now profile {name}")
+
+
+@profile_app.command("diff")
+def profile_diff(
+    first: Annotated[str, typer.Argument(help="Name of a profile.")],
+    second: Annotated[str | None, typer.Argument(help="Name of another; none = params.yaml.")] = None,
+) -> None:
+    """Show which parameters differ between two profiles, or between params.yaml and one."""
+    from hummingbird.profiles import show_difference
+
+    show_difference(first, second)
 
 
 @app.command()
