@@ -13,6 +13,7 @@ from hummingbird import generate as module
 from hummingbird.cli import app
 from hummingbird.data.video_io import decode
 from hummingbird.generate import enlarge, frame_limit
+from hummingbird.pipelines.loading import student_pipeline
 from hummingbird.pipelines.text_to_video import TextToVideoPipeline
 
 runner = CliRunner()
@@ -44,9 +45,10 @@ def pipeline() -> TextToVideoPipeline:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: TextToVideoPipeline) -> Path:
-    """The current folder, where every model name gives the untrained pipeline."""
+    """The current folder, where every model name gives the untrained pipeline, stage2 with a student's sampler."""
+    student = student_pipeline(pipeline, pipeline.unet, solver_steps=8)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "load_pipeline", lambda layout, model: pipeline)
+    monkeypatch.setattr(module, "load_pipeline", lambda layout, model: student if model == "stage2" else pipeline)
     return tmp_path
 
 
@@ -75,7 +77,7 @@ def test_words_outside_the_vocabulary_are_named(folder: Path) -> None:
         ([PROMPT, "--out", "x.gif"], "only MP4 files are written"),
         ([PROMPT, "--out", "."], "only MP4 files"),
         ([PROMPT, "--model", "stage2", "--negative", "blurry"], "takes no negative prompt"),
-        ([PROMPT, "--model", "stage2", "--steps", "51"], "1 to 50 steps, not 51"),
+        ([PROMPT, "--model", "stage2", "--steps", "9"], "1 to 8 steps, not 9"),
     ],
 )
 def test_bad_requests_are_refused_and_write_nothing(folder: Path, words: list[str], problem: str) -> None:
