@@ -178,6 +178,27 @@ def parity(
         raise typer.Exit(1)
 
 
+@app.command()
+def prune(
+    plan: Annotated[str, typer.Option(help="0.9b, 0.7b (Hummingbird's students of VideoCrafter2), or a plan's file.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a model, or a public checkpoint of VideoCrafter2.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the student.")] = None,
+    guidance_dim: Annotated[int, typer.Option(min=0, help="Width of its guidance embedding; 0 = none.")] = 256,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be kept.")] = False,
+) -> None:
+    """Make a student of some of a teacher's blocks, or show its table: kept, dropped, parameters, operations."""
+    from hummingbird.prune import show_plan, write_student
+
+    if dry_run:
+        typer.echo(show_plan(plan, teacher))
+    elif teacher is None or out is None:
+        raise UserError("a student needs a teacher and a place", "give --teacher and --out, or look first: --dry-run")
+    else:
+        typer.echo(write_student(plan, teacher, out, guidance_dim))
+
+
 @miniature_app.command("train")
 def miniature_train(
     only: Annotated[str | None, typer.Option(help="Train just this model.")] = None,

@@ -8,13 +8,14 @@ up-sampler; a down-sampler is an input block of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import torch
 
 from hummingbird.errors import UserError
 from hummingbird.models.convert.keymap import Form, KeyMap, Rename
-from hummingbird.models.unet import VideoUNet
+from hummingbird.models.unet import VideoUNet, layer_counts
 
 #: Of the public configuration: what all of these networks have in common, and our class takes for granted.
 _FIXED = {
@@ -131,19 +132,18 @@ class _Names:
 
 def _block_numbers(config: Any) -> Iterator[tuple[tuple[str, str, str], str]]:
     """(group, level, layer) of ours -> public block, e.g. ``input_blocks.4``."""
-    levels, layers = len(config.block_out_channels), config.layers_per_block
-    number = 1  # input block 0 is the first convolution
-    for level in range(levels):
+    counts, number = layer_counts(config), count(1)  # input block 0 is the first convolution
+    for level, layers in enumerate(counts):
         for layer in range(layers):
-            yield ("down_blocks", str(level), str(layer)), f"input_blocks.{number}"
-            number += 1
-        if level < levels - 1:
-            yield ("downsamplers", str(level), "0"), f"input_blocks.{number}"
-            number += 1
-    for level in range(levels):
+            yield ("down_blocks", str(level), str(layer)), f"input_blocks.{next(number)}"
+        if level < len(counts) - 1:
+            yield ("downsamplers", str(level), "0"), f"input_blocks.{next(number)}"
+    number = count()
+    for level, layers in enumerate(reversed(counts)):
         for layer in range(layers + 1):
-            yield ("up_blocks", str(level), str(layer)), f"output_blocks.{level * (layers + 1) + layer}"
-        yield ("upsamplers", str(level), "0"), f"output_blocks.{level * (layers + 1) + layers}"
+            block = f"output_blocks.{next(number)}"
+            yield ("up_blocks", str(level), str(layer)), block
+        yield ("upsamplers", str(level), "0"), block  # with the level's last layer
 
 
 def _in_middle(part: str, layer: int, tail: list[str]) -> str:
