@@ -44,7 +44,18 @@ def test_help_lists_every_command_and_needs_no_heavy_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("stage", "flow", "generate", "miniature", "doctor", "params", "profile", "checkpoints"):
+    for command in (
+        "stage",
+        "flow",
+        "generate",
+        "miniature",
+        "doctor",
+        "params",
+        "profile",
+        "checkpoints",
+        "parity",
+        "prune",
+    ):
         assert command in done.stdout
 
 

@@ -153,6 +153,56 @@ def generate(
     typer.echo(f"{out}: {count} frames, {width} x {height}")
 
 
+@app.command()
+def parity(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of golden files, X.json and X.safetensors.")],
+    device: Annotated[str, typer.Option(help="Where to compute networks: cpu, cuda (also ROCm), cuda:1, ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16; the halves have wider tolerances.")] = (
+        "float32"
+    ),
+    attention: Annotated[
+        str, typer.Option(help="default, plain, fused; or one kernel: math, flash, efficient, cudnn.")
+    ] = "default",
+) -> None:
+    """Compare our networks with golden data of the original ones; exit code 1 if anything is out of tolerance.
+
+    A file of unknown kind is shown as not run and does not count as passed.
+    """
+    from hummingbird.parity import run
+    from hummingbird.parity.backends import make_setup
+
+    setup = make_setup(device, dtype, attention)
+    typer.echo(run.header())
+    rows = []
+    for row in run.run_folder(folder, setup):
+        rows.append(row)
+        typer.secho(run.line(row), fg={"ok": None, "not run": "yellow"}.get(row.verdict, "red"))
+    typer.echo(run.summary(rows))
+    if not run.all_passed(rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    plan: Annotated[str, typer.Option(help="0.9b, 0.7b (Hummingbird's students of VideoCrafter2), or a plan's file.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a model, or a public checkpoint of VideoCrafter2.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the student.")] = None,
+    guidance_dim: Annotated[int, typer.Option(min=0, help="Width of its guidance embedding; 0 = none.")] = 256,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be kept.")] = False,
+) -> None:
+    """Make a student of some of a teacher's blocks, or show its table: kept, dropped, parameters, operations."""
+    from hummingbird.prune import show_plan, write_student
+
+    if dry_run:
+        typer.echo(show_plan(plan, teacher))
+    elif teacher is None or out is None:
+        raise UserError("a student needs a teacher and a place", "give --teacher and --out, or look first: --dry-run")
+    else:
+        typer.echo(write_student(plan, teacher, out, guidance_dim))
+
+
 @miniature_app.command("train")
 def miniature_train(
     only: Annotated[str | None, typer.Option(help="Train just this model.")] = None,

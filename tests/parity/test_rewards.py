@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hummingbird.parity.backends import exact
 from hummingbird.parity.golden import Case, Golden, Kind, Setup
-from hummingbird.parity.rewards import KINDS
+from hummingbird.parity.rewards import KINDS, PREPARATION
 
 COPIES = Path(__file__).parent / "golden"
 NAMES = ["open_clip_small", "viclip_small", "internvideo2_small", "internvideo2_text_small", "reward_preprocess"]
@@ -28,7 +29,7 @@ def shared(project: Path) -> Path:
 
 
 def kind_of(golden: Golden) -> Kind:
-    [kind] = [kind for kind in KINDS if kind.matches(golden)]
+    [kind] = [kind for kind in (*KINDS, *PREPARATION) if kind.matches(golden)]
     return kind
 
 
@@ -59,18 +60,20 @@ def test_complete_files_agree(name: str, shared: Path) -> None:
 
 
 def test_other_files_are_not_taken_for_rewards(shared: Path) -> None:
-    assert not any(kind.matches(Golden("x", {"target": 1, "cases": {}}, {})) for kind in KINDS)
+    assert not any(kind.matches(Golden("x", {"target": 1, "cases": {}}, {})) for kind in (*KINDS, *PREPARATION))
     others = [path for path in shared.glob("*.json") if path.stem not in NAMES]
     if not others:
         pytest.skip(f"no golden files in {shared}")
     for path in others:
-        assert not any(kind.matches(Golden.load(path)) for kind in KINDS), path
+        assert not any(kind.matches(Golden.load(path)) for kind in (*KINDS, *PREPARATION)), path
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("attention", ["plain", "fused", "math"])
 def test_each_backend_agrees(attention: str) -> None:
     for name in ("open_clip_small", "viclip_small"):
-        cases = run(Golden.load(COPIES / f"{name}.json"), Setup(attention=attention))
+        setup = Setup(attention=attention)
+        with exact(setup):
+            cases = run(Golden.load(COPIES / f"{name}.json"), setup)
         assert all(case.passed for case in cases.values()), attention
 
 

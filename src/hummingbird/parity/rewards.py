@@ -1,18 +1,15 @@
 """Golden files of the reward models: CLIP, ViCLIP, InternVideo2's two towers, and the preparation of frames.
 
-Where a network offers a choice, ``attention`` is one of transformers' backends (``eager``, ``sdpa``); any other name
-leaves its default. InternVideo2's vision tower always uses torch's fused attention.
+InternVideo2's vision tower has no plain attention: it always uses torch's fused one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from hummingbird.models.convert import internvideo2, open_clip, viclip
 from hummingbird.models.rewards.image_text import ImageTextReward
@@ -25,6 +22,7 @@ from hummingbird.models.rewards.preprocess import (
     prepare_bytes,
     prepare_frames,
 )
+from hummingbird.parity.backends import prepare
 from hummingbird.parity.golden import NETWORK, Case, Golden, Kind, Setup, has_keys
 from hummingbird.parity.reward_configs import (
     clip_config,
@@ -36,9 +34,6 @@ from hummingbird.parity.reward_configs import (
 PREPARED = 1e-5
 #: Where a tolerance is not a network's own: gradients, cosines times 100, and logits.
 TOLERANCES = {"d_meancosine_d_rgb": 1e-6, "hps_score_x100": 2e-3, "logits_per_image": 2e-3, "logit_scale_exp": 2e-3}
-_BACKENDS = ("eager", "sdpa")
-
-Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 def open_clip_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
@@ -46,7 +41,7 @@ def open_clip_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     config = clip_config(golden.config["config"])
     clip = open_clip.load(golden.under("weights/"), config)
     yield _returned(golden, open_clip.to_public(clip.state_dict(), config))
-    reward = ImageTextReward(_placed(clip, setup))
+    reward = ImageTextReward(prepare(clip, setup))
     pixels, ids = golden.tensors["in/rgb01"].to(setup.device), golden.tensors["in/tokens"].to(setup.device)
     prepared = prepare_frames(pixels, config.vision_config.image_size, CLIP_MEAN, CLIP_STD)
     yield from _prepared(golden, "pixel_values", prepared)
@@ -78,7 +73,7 @@ def viclip_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     weights = golden.under("weights/")
     reward = viclip.load(weights, config)
     yield _returned(golden, viclip.to_public(reward.state_dict(), config, viclip.to_ours(weights, config)[1]))
-    reward = _placed(reward, setup)
+    reward = prepare(reward, setup)
     pixels, ids = golden.tensors["in/rgb01"].to(setup.device), golden.tensors["in/tokens"].to(setup.device)
     prepared = _normalised(pixels, reward.image_size)
     yield from _prepared(golden, "video", prepared)
@@ -117,7 +112,7 @@ def internvideo2_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     pixels = golden.tensors["in/rgb01"].to(setup.device)
     prepared = _normalised(pixels, exact.image_size)
     yield from _prepared(golden, "video", prepared)
-    tower, clip = _placed(exact, setup).vision_model, prepared.to(setup.dtype)
+    tower, clip = prepare(exact, setup).vision_model, prepared.to(setup.dtype)
     blocks: list[Tensor] = []
     hook = tower.blocks[0].register_forward_hook(lambda module, inputs, output: blocks.append(output))
     ours = {"x_vis": tower.tokens(clip), "tokens_after_block0": blocks[0], "features_unnormalised": tower(clip)}
@@ -127,7 +122,7 @@ def internvideo2_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
         longer = golden.tensors["in/video_2T"].to(setup.device, setup.dtype)
         ours |= _pooled(exact, longer, "interp_2T/")
         ours["interp_2T/pos_embed"] = tower.positions(longer.shape[1])
-    fused = _placed(_with_random_rest(golden, internvideo2_config(golden.config["config"], "gelu_pytorch_tanh")), setup)
+    fused = prepare(_with_random_rest(golden, internvideo2_config(golden.config["config"], "gelu_pytorch_tanh")), setup)
     ours |= _pooled(fused, clip, "tanh_gelu/")
     ours["features"] = exact.encode_video(pixels)  # the way that rewards go
     yield from _compared(golden, ours)
@@ -139,7 +134,7 @@ def internvideo2_text_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     config = internvideo2_text_config(golden.config["config"])
     reward = _with_random_rest(golden, config)
     yield _returned(golden, internvideo2.to_public(reward.state_dict(), config))
-    tower = _placed(reward, setup).text_model
+    tower = prepare(reward, setup).text_model
     inputs = {name: it.to(setup.device) for name, it in golden.under("in/").items()}
     hidden, features = tower.bert(**inputs).last_hidden_state, tower(**inputs)
     seen = inputs["attention_mask"].bool()[..., None]  # what stands in the padding means nothing
@@ -189,8 +184,8 @@ KINDS = [
         _has_weight("text_encoder.bert.embeddings.word_embeddings.weight"),
         internvideo2_text_cases,
     ),
-    Kind("reward_preprocess", _is_preprocess, preprocess_cases),
 ]
+PREPARATION = [Kind("reward_preprocess", _is_preprocess, preprocess_cases)]
 
 
 def _tolerance(name: str) -> float:
@@ -219,12 +214,6 @@ def _returned(golden: Golden, public: Mapping[str, Tensor]) -> Case:
     weights = golden.under("weights/")
     same = all(name in public and torch.equal(public[name], it) for name, it in weights.items())
     return Case("weights there and back", 0.0 if same else float("inf"), 0.0)
-
-
-def _placed(model: Model, setup: Setup) -> Model:
-    if setup.attention in _BACKENDS:
-        model.set_attn_implementation(setup.attention)
-    return model.to(setup.device, setup.dtype).requires_grad_(False).eval()
 
 
 def _normalised(clips: Tensor, size: int) -> Tensor:
