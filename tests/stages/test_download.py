@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from hummingbird import workers
 from hummingbird.data.clips import read_table
 from hummingbird.data.shards import iter_videos, read_shard
 from hummingbird.data.sources import TRUTH_SCHEMA, RawClip, WorldSource
@@ -97,7 +98,7 @@ def test_other_parameters_never_reuse_a_shard(tmp_path: Path, monkeypatch: pytes
 
 def test_worker_processes_make_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     download.run(WORLD, Layout(tmp_path / "one"), SilentLog())
-    monkeypatch.setattr(download, "_FEW", 0)
+    monkeypatch.setattr(workers, "_FEW", 0)
     download.run(WORLD, Layout(tmp_path / "many"), SilentLog())
     assert contents(tmp_path / "one/data") == contents(tmp_path / "many/data")
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,7 @@ from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folde
 from hummingbird.layout import Layout
 from hummingbird.params import Download, Params
 from hummingbird.runlog import RunLog
-
-_FEW = 64  # clips; fewer are not worth the start of worker processes
+from hummingbird.workers import worker_pool
 
 
 def _draw(source: ClipSource, pool: ProcessPoolExecutor | None, first: int, last: int) -> Iterator[RawClip]:
@@ -78,17 +75,12 @@ def _make_shards(params: Download, source: ClipSource, work: Path, log: RunLog) 
     starts = range(0, len(source), params.clips_per_shard)
     names = [f"{number:05d}" for number in range(len(starts))]
     left = [(n, s) for n, s in zip(names, starts, strict=True) if not (work / f"{n}.rows.parquet").is_file()]
-    many = sum(min(params.clips_per_shard, len(source) - start) for _, start in left) > _FEW
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if many else None
-    try:
+    clips_left = sum(min(params.clips_per_shard, len(source) - start) for _, start in left)
+    with worker_pool(clips_left) as pool:
         for name, start in left:
             stop = min(start + params.clips_per_shard, len(source))
             clips = log.progress(_draw(source, pool, start, stop), f"shard {name}", total=stop - start)
             _make_shard(clips, start, work, name, params)
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
     return names
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +20,11 @@ from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import MotionFilter, Params
 from hummingbird.runlog import RunLog
+from hummingbird.workers import worker_pool
 
 REASONS = ("static", "dolly_zoom")
 COLUMNS = tuple(field.name for field in fields(MotionScores))
 
-_FEW = 64  # clips; fewer are not worth the start of worker processes
 _PART = 512  # clips in memory at once, as files
 
 
@@ -72,8 +69,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
 def _measure_all(clips: pl.DataFrame, shards: Path, settings: MotionFilter) -> Iterator[tuple[str, MotionScores]]:
     """Each clip's name and scores, in order, measured by as many processes as there are cores."""
     measure = partial(_measure, settings=settings)
-    pool = ProcessPoolExecutor(_cores(), mp_context=get_context("spawn")) if len(clips) > _FEW else None
-    try:
+    with worker_pool(len(clips)) as pool:
         for part in clips.iter_slices(_PART):
             names, jobs = [], []
             for row, data in iter_clips(shards, part):
@@ -81,9 +77,6 @@ def _measure_all(clips: pl.DataFrame, shards: Path, settings: MotionFilter) -> I
                 jobs.append(_Job(data, row["fps"], row["height"], row["width"]))
             results = pool.map(measure, jobs, chunksize=8) if pool else map(measure, jobs)
             yield from zip(names, results, strict=True)
-    finally:
-        if pool:
-            pool.shutdown(cancel_futures=True)
 
 
 def _measure(job: _Job, settings: MotionFilter) -> MotionScores:
@@ -93,10 +86,6 @@ def _measure(job: _Job, settings: MotionFilter) -> MotionScores:
     video, _ = decode(job.video, settings.max_frames, cover=cover if scale < 1 else None)
     frames = sample_frames(video, job.fps, target_fps=settings.sample_fps, most=settings.sample_frames)
     return motion_scores(frames, side=settings.side)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _verdicts(table: pl.DataFrame, scores: dict[str, MotionScores], settings: MotionFilter) -> pl.DataFrame:
