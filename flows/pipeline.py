@@ -4,16 +4,15 @@ Prefect and MLflow take seconds to import, and an up-to-date pipeline needs neit
 from __future__ import annotations
 
 import os
-import shutil
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.dag import Dag, changed_stages, read_dag
-from hummingbird.errors import UserError, did_you_mean
+from hummingbird.errors import UserError
 from hummingbird.ops import tracking
-from hummingbird.params import load_params
+from hummingbird.profiles import use_profile
 
 SETTINGS = {  # of Prefect, where the user has not set them
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -45,23 +44,6 @@ def make_plan(targets: list[str] | None = None, force: bool = False, root: Path 
     dag = read_dag(root).upstream(targets)
     stale = dag.needs if force else dag.downstream(changed_stages(dag, root))
     return Plan(dag, frozenset(stale), force)
-
-
-def use_profile(name: str, root: Path = Path()) -> None:
-    """Make ``profiles/NAME.yaml`` the active parameter set.
-
-    Raises:
-        UserError: there is no such profile, or it is not a valid parameter set.
-    """
-    known = sorted(path.stem for path in (root / "profiles").glob("*.yaml"))
-    if name not in known:
-        hint = f"{did_you_mean(name, known)} (there are: {', '.join(known)})" if known else "profiles/ has none"
-        raise UserError(f"no profile {name!r}; {hint}", "name one of these, or none to go on with params.yaml")
-    chosen = root / "profiles" / f"{name}.yaml"
-    load_params(chosen)
-    part = root / "params.yaml.part"
-    shutil.copyfile(chosen, part)
-    os.replace(part, root / "params.yaml")
 
 
 def run_flow(targets: list[str] | None = None, profile: str | None = None, force: bool = False) -> int:

@@ -16,11 +16,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.pipeline import Plan, make_plan, use_profile
+from flows.pipeline import Plan, make_plan
 from flows.repro import BusyError, StageRunner
 from hummingbird.files import read_json
 from hummingbird.layout import Layout
 from hummingbird.ops import tracking
+from hummingbird.profiles import use_profile
 
 RETRIES = 5  # while DVC is busy, some seconds apart
 

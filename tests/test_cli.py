@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,18 @@ def test_help_lists_every_command_and_needs_no_heavy_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("stage", "flow", "generate", "miniature", "doctor", "params"):
+    for command in (
+        "stage",
+        "flow",
+        "generate",
+        "miniature",
+        "doctor",
+        "params",
+        "profile",
+        "checkpoints",
+        "parity",
+        "prune",
+    ):
         assert command in done.stdout
 
 
@@ -66,12 +78,63 @@ def test_valid_parameters_pass(folder: Path) -> None:
     assert (result.exit_code, result.output) == (0, "params.yaml is a valid, complete parameter set\n")
 
 
-def test_a_profile_becomes_the_active_one(folder: Path) -> None:
+def test_profiles_are_listed_shown_used_and_compared(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     (folder / "profiles").mkdir()
+    (folder / "profiles/plain.yaml").write_text("# What it was. More of it.\n" + dump_params(Params()))
     (folder / "profiles/other.yaml").write_text(dump_params(Params(seed=9)))
-    assert runner.invoke(app, ["params", "use", "other"]).exit_code == 0
+    listed = runner.invoke(app, ["profile", "list"]).output
+    assert re.search(r"active\W+plain\W+What it was\b", listed)
+    assert runner.invoke(app, ["profile", "use", "other"]).output == "params.yaml is now profile other\n"
     assert "seed: 9" in (folder / "params.yaml").read_text()
-    assert runner.invoke(app, ["params", "use", "othre"]).exit_code == 2
+    assert runner.invoke(app, ["profile", "show", "other"]).output == (folder / "profiles/other.yaml").read_text()
+    assert re.search(r"seed\W+1\W+9\b", runner.invoke(app, ["profile", "diff", "plain"]).output)
+    assert "are the same" in runner.invoke(app, ["profile", "diff", "other"]).output
+    assert runner.invoke(app, ["profile", "use", "othre"]).exit_code == 2
+
+
+def test_edits_that_no_profile_holds_are_not_overwritten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "profiles").mkdir()
+    (folder / "profiles/plain.yaml").write_text(dump_params(Params()))
+    for edited in (dump_params(Params(seed=7)), "half written"):
+        (folder / "params.yaml").write_text(edited)
+        result = runner.invoke(app, ["profile", "use", "plain"])
+        assert (result.exit_code, (folder / "params.yaml").read_text()) == (2, edited)
+        assert "they would be lost" in result.stderr
+        assert "--force" in result.stderr
+    assert runner.invoke(app, ["profile", "use", "plain", "--force"]).exit_code == 0
+    assert "seed: 1\n" in (folder / "params.yaml").read_text()
+
+
+def test_checkpoints_are_fetched_listed_and_verified(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], check=True)
+    (folder / "got").mkdir()
+    (folder / "got/DOVER.pth").write_bytes(b"weights")
+    refused = runner.invoke(app, ["checkpoints", "fetch", "dover", "--from", "got"])
+    assert refused.exit_code == 2
+    assert "S-Lab License 1.0: non-commercial use only" in refused.output
+    assert "--accept-licenses" in refused.stderr
+    done = runner.invoke(app, ["checkpoints", "fetch", "dover", "--from", "got", "--accept-licenses"])
+    assert "dover: fetched, in checkpoints/files/dover" in done.output
+    listed = runner.invoke(app, ["checkpoints", "list"]).output
+    assert re.search(r"dover\W+DOVER.*│ here .*\n.*│ 0\.0 MB .*\n.*│ pinned by fetch ", listed)
+    assert re.search(r"videocrafter2\W+VideoCrafter2 512.*│ - .*\n.*│ size unknown .*\n.*│ unpinned ", listed)
+    assert runner.invoke(app, ["checkpoints", "verify"]).stdout == "1 of 1 files are as recorded\n"
+    file = folder / "checkpoints/files/dover/DOVER.pth"
+    file.chmod(0o644)
+    file.write_bytes(b"damage!")
+    found = runner.invoke(app, ["checkpoints", "verify"])
+    assert found.exit_code == 1
+    assert "checkpoints/files/dover/DOVER.pth: damaged" in found.output
+    assert "next: hummingbird checkpoints fetch dover" in found.output
+
+
+def test_checkpoints_are_those_of_the_parameters_unless_named(folder: Path) -> None:
+    result = runner.invoke(app, ["checkpoints", "fetch"])
+    assert "names no public checkpoints" in result.stderr
+    result = runner.invoke(app, ["checkpoints", "fetch", "dovre"])
+    assert "did you mean 'dover'?" in result.stderr
 
 
 @pytest.mark.parametrize(

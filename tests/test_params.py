@@ -61,7 +61,11 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
         ("  clips: 1024", "  clips: many", "download.clips = 'many': must be a whole number of at least 1"),
         ("  clips: 1024", "  clips: true", "download.clips = true: must be a whole number of at least 1"),
         ("seed: 1\n", "seed: '1'\n", "seed = '1': must be a whole number"),
-        ("mode: fetch", "mode: fetsh", "mode = 'fetsh': must be one of fetch, train; did you mean 'fetch'?"),
+        (
+            "mode: fetch",
+            "mode: fetsh",
+            "mode = 'fetsh': must be one of fetch, train, checkpoints; did you mean 'fetch'?",
+        ),
         ("max_frames: null", "max_frames: 0", "encode.max_frames = 0: must be a whole number of at least 1 or empty"),
         ("  mode: fetch\n", "", "missing foundation.mode: 'fetch'"),
         ("seed: 1\n", "", "missing seed: 1"),

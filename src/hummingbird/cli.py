@@ -79,9 +79,13 @@ app = typer.Typer(
 flow_app = typer.Typer(help="Run the pipeline by Prefect, or let the Prefect UI run it.", no_args_is_help=True)
 miniature_app = typer.Typer(help="The small models that the default run starts from.", no_args_is_help=True)
 params_app = typer.Typer(help="The parameter set, params.yaml.", no_args_is_help=True)
+checkpoints_app = typer.Typer(help="The public checkpoints: fetch, list, verify.", no_args_is_help=True)
+profile_app = typer.Typer(help="Complete parameter sets, by model and hardware.", no_args_is_help=True)
+app.add_typer(checkpoints_app, name="checkpoints")
 app.add_typer(flow_app, name="flow")
 app.add_typer(miniature_app, name="miniature")
 app.add_typer(params_app, name="params")
+app.add_typer(profile_app, name="profile")
 
 
 @app.callback()
@@ -149,6 +153,56 @@ def generate(
     typer.echo(f"{out}: {count} frames, {width} x {height}")
 
 
+@app.command()
+def parity(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of golden files, X.json and X.safetensors.")],
+    device: Annotated[str, typer.Option(help="Where to compute networks: cpu, cuda (also ROCm), cuda:1, ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16; the halves have wider tolerances.")] = (
+        "float32"
+    ),
+    attention: Annotated[
+        str, typer.Option(help="default, plain, fused; or one kernel: math, flash, efficient, cudnn.")
+    ] = "default",
+) -> None:
+    """Compare our networks with golden data of the original ones; exit code 1 if anything is out of tolerance.
+
+    A file of unknown kind is shown as not run and does not count as passed.
+    """
+    from hummingbird.parity import run
+    from hummingbird.parity.backends import make_setup
+
+    setup = make_setup(device, dtype, attention)
+    typer.echo(run.header())
+    rows = []
+    for row in run.run_folder(folder, setup):
+        rows.append(row)
+        typer.secho(run.line(row), fg={"ok": None, "not run": "yellow"}.get(row.verdict, "red"))
+    typer.echo(run.summary(rows))
+    if not run.all_passed(rows):
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    plan: Annotated[str, typer.Option(help="0.9b, 0.7b (Hummingbird's students of VideoCrafter2), or a plan's file.")],
+    teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a model, or a public checkpoint of VideoCrafter2.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the student.")] = None,
+    guidance_dim: Annotated[int, typer.Option(min=0, help="Width of its guidance embedding; 0 = none.")] = 256,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be kept.")] = False,
+) -> None:
+    """Make a student of some of a teacher's blocks, or show its table: kept, dropped, parameters, operations."""
+    from hummingbird.prune import show_plan, write_student
+
+    if dry_run:
+        typer.echo(show_plan(plan, teacher))
+    elif teacher is None or out is None:
+        raise UserError("a student needs a teacher and a place", "give --teacher and --out, or look first: --dry-run")
+    else:
+        typer.echo(write_student(plan, teacher, out, guidance_dim))
+
+
 @miniature_app.command("train")
 def miniature_train(
     only: Annotated[str | None, typer.Option(help="Train just this model.")] = None,
@@ -173,13 +227,105 @@ def params_check(
     typer.echo(f"{path} is a valid, complete parameter set")
 
 
-@params_app.command("use")
-def params_use(name: Annotated[str, typer.Argument(help="Name of a file in profiles/, without .yaml.")]) -> None:
-    """Make a profile the active parameter set: copy it to params.yaml."""
-    from flows.pipeline import use_profile
+@checkpoints_app.command("list")
+def checkpoints_list() -> None:
+    """Show every public checkpoint: what it is, where it comes from, its licence, its size, and whether it is here."""
+    from hummingbird.checkpoints.catalogue import catalogue
+    from hummingbird.checkpoints.inventory import show
+    from hummingbird.checkpoints.store import Store
 
-    use_profile(name)
+    show(Store(), catalogue())
+
+
+@checkpoints_app.command("fetch")
+def checkpoints_fetch(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Names as in the list; none = those of params.yaml.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept-licenses", help="You have read the licences printed, and accept them.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--from", help="Take the files from this folder, or this file; no network is used.")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="With --from: hard-link the files, do not copy them.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="Another address: hf://owner/repository, s3://bucket/key, https://host/path.")
+    ] = None,
+) -> None:
+    """Fetch public checkpoints into checkpoints/, verified. An interrupted fetch goes on where it ended."""
+    from hummingbird.checkpoints.catalogue import catalogue, choose
+    from hummingbird.checkpoints.fetch import Options, fetch
+    from hummingbird.checkpoints.inventory import licences
+    from hummingbird.checkpoints.store import Store
+    from hummingbird.profiles import checkpoint_names
+
+    chosen = choose(names or checkpoint_names(), catalogue())
+    typer.echo(f"Licences:\n{licences(chosen)}")
+    done = fetch(chosen, Store(), Options(accept, folder, source, link), TerminalLog())
+    for name, fetched in done.items():
+        typer.echo(f"{name}: {'fetched' if fetched else 'was here'}, in {Store().path(name, '')}")
+
+
+@checkpoints_app.command("verify")
+def checkpoints_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Names as in the list; none = all that are here.")] = None,
+) -> None:
+    """Read what was fetched again and compare it with its sha256. Exit code 1 if anything is damaged or missing."""
+    from hummingbird.checkpoints.catalogue import catalogue, choose
+    from hummingbird.checkpoints.inventory import find_damage
+    from hummingbird.checkpoints.store import Store
+
+    chosen = choose(names or catalogue(), catalogue())
+    count, damage = find_damage(Store(), chosen, TerminalLog())
+    for item in damage:
+        typer.secho(f"{item.path}: {item.problem}", fg="red")
+    typer.echo(f"{count - len(damage)} of {count} files are as recorded")
+    if damage:
+        broken = " ".join(dict.fromkeys(item.name for item in damage))
+        typer.echo(f"next: hummingbird checkpoints fetch {broken}")
+        raise typer.Exit(1)
+
+
+@profile_app.command("list")
+def profile_list() -> None:
+    """List the profiles, each with a line about it; the active one is marked."""
+    from hummingbird.profiles import show_list
+
+    show_list()
+
+
+@profile_app.command("show")
+def profile_show(name: Annotated[str, typer.Argument(help="Name of a file in profiles/, without .yaml.")]) -> None:
+    """Print a profile."""
+    from hummingbird.profiles import find_profile
+
+    typer.echo(find_profile(name).read_text(), nl=False)
+
+
+@profile_app.command("use")
+def profile_use(
+    name: Annotated[str, typer.Argument(help="Name of a file in profiles/, without .yaml.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite edits of params.yaml that no profile holds.")
+    ] = False,
+) -> None:
+    """Make a profile the active parameter set: copy it to params.yaml."""
+    from hummingbird.profiles import use_profile
+
+    use_profile(name, force=force)
     typer.echo(f"params.yaml is now profile {name}")
+
+
+@profile_app.command("diff")
+def profile_diff(
+    first: Annotated[str, typer.Argument(help="Name of a profile.")],
+    second: Annotated[str | None, typer.Argument(help="Name of another; none = params.yaml.")] = None,
+) -> None:
+    """Show which parameters differ between two profiles, or between params.yaml and one."""
+    from hummingbird.profiles import show_difference
+
+    show_difference(first, second)
 
 
 @app.command()

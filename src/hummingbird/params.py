@@ -42,12 +42,32 @@ class Optim(Section):
     sample_every: Annotated[int, Field(ge=0)] = 0
 
 
+class PublicCheckpoints(Section):
+    """Which public checkpoint, by its name in `hummingbird checkpoints list`, plays which part."""
+
+    teacher: str  # with its VAE and text encoder
+    tokenizer: str
+    dover: str
+    recaptioner: str
+    image_reward: str
+    image_reward_eval: str  # held out: judges what the other one has trained
+    video_reward: str
+    video_reward_tokenizer: str
+    video_reward_eval: str
+
+    @property
+    def names(self) -> list[str]:
+        """All of them, each once."""
+        return list(dict.fromkeys(self.model_dump().values()))
+
+
 class Foundation(Section):
     """Where the teacher, the reward models and the helpers come from."""
 
-    mode: Literal["fetch", "train"] = "fetch"
-    source: str = "assets/miniature"
+    mode: Literal["fetch", "train", "checkpoints"] = "fetch"
+    source: str = "assets/miniature"  # `fetch`: a folder with a manifest
     budget: Annotated[float, Field(gt=0.0)] = 1.0  # `train`: multiplies every number of steps
+    checkpoints: PublicCheckpoints | None = None  # `checkpoints`: what is taken from the store
 
 
 class Download(Section):

@@ -15,11 +15,10 @@ import psutil
 import pytest
 
 from flows import pipeline
-from flows.pipeline import make_plan, run_flow, use_profile
+from flows.pipeline import make_plan, run_flow
 from flows.repro import BusyError, StageError, StageRunner
 from hummingbird.errors import UserError
 from hummingbird.ops import tracking
-from hummingbird.params import Params, dump_params
 
 
 @pytest.fixture(scope="module")
@@ -213,20 +212,3 @@ def test_a_dead_server_is_one_clear_error(toys: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv("PREFECT_API_URL")
     with pytest.raises(UserError, match="PREFECT_API_URL is not set"):
         pipeline.serve()
-
-
-def test_a_profile_becomes_the_parameters(toys: Path) -> None:
-    with pytest.raises(UserError, match="profiles/ has none"):
-        use_profile("small")
-    (toys / "profiles").mkdir()
-    small = dump_params(Params(seed=3))
-    (toys / "profiles/small.yaml").write_text(small)
-    (toys / "profiles/wrong.yaml").write_text(small.replace("seed: 3", "sede: 3"))
-    with pytest.raises(UserError, match=r"did you mean 'small'.*small, wrong"):
-        use_profile("smal")
-    before = (toys / "params.yaml").read_text()
-    with pytest.raises(UserError, match="sede"):
-        use_profile("wrong")
-    assert (toys / "params.yaml").read_text() == before
-    use_profile("small")
-    assert (toys / "params.yaml").read_text() == small

@@ -81,6 +81,13 @@ def test_scores_refuse_unpaired_prompts(image_reward: ImageTextReward, video_rew
         video_reward.score(torch.rand(1, 8, 3, 32, 32), PROMPTS)
 
 
+def test_scores_refuse_pictures_that_are_not_rgb(image_reward: ImageTextReward, video_reward: VideoTextReward) -> None:
+    with pytest.raises(ValueError, match="RGB frames"):
+        image_reward.score(torch.rand(2, 4, 32, 32), PROMPTS)
+    with pytest.raises(ValueError, match="RGB frames"):
+        video_reward.score(torch.rand(2, 8, 1, 32, 32), PROMPTS)
+
+
 def test_video_model_sees_time_but_not_the_order_of_tokens(video_reward: VideoTextReward) -> None:
     video = torch.rand(1, 8, 3, 32, 32)
     features = video_reward.encode_video(video)

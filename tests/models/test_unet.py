@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet3DConditionModel
+from safetensors.torch import load_file
 
+from hummingbird.errors import UserError
 from hummingbird.models.pruning import count_parameters, hummingbird_plan, key_map, prune
 from hummingbird.models.unet import PromptLayout, VideoUNet, miniature_unet
 
@@ -119,7 +122,7 @@ def test_a_new_student_ignores_its_guidance_embedding(unet: VideoUNet) -> None:
 def test_a_plan_that_shapes_forbid_is_refused_by_name(unet: VideoUNet) -> None:
     plan = hummingbird_plan(2, mid_block=False)
     wrong = type(plan)(down=plan.down, up=((0, 2), (1, 2)), mid_block=False)
-    with pytest.raises(ValueError, match=r"up_blocks\.1\.resnets"):
+    with pytest.raises(UserError, match=r"up_blocks\.1 would take 80 channels and a skip connection of 40"):
         prune(unet, wrong)
 
 
@@ -127,3 +130,39 @@ def test_the_papers_plan_keeps_the_layers_the_facts_name() -> None:
     plan = hummingbird_plan(4, mid_block=True)
     assert plan.down == ((0,),) * 4
     assert plan.up == ((1, 2), (1, 2), (0, 2), (0, 2))
+
+
+@torch.no_grad()
+def test_the_shipped_teacher_computes_what_it_did_when_it_was_trained(project: Path) -> None:
+    """Recorded from the class as the miniature was trained with it."""
+    unet = VideoUNet.from_pretrained(project / "assets/miniature/unet", dtype=torch.float32).eval()
+    g = torch.Generator().manual_seed(7)
+    sample, text = torch.randn(2, 16, 5, 4, 4, generator=g), torch.randn(2, 24, 96, generator=g)
+    steps, recorded = torch.tensor([37, 911]), load_file(Path(__file__).parent / "golden/miniature_unet.safetensors")
+    found = {
+        "y": unet(sample, steps, text, fps=torch.tensor([8, 24])).sample,
+        "y_default": unet(sample, steps, text).sample,
+    }
+    for name, wanted in recorded.items():
+        torch.testing.assert_close(found[name], wanted, atol=1e-5, rtol=0)  # equal on the same processor
+
+
+@torch.no_grad()
+def test_without_its_additions_it_is_diffusers_network() -> None:
+    """Of which the original network's outputs are known to be the same."""
+    config = {
+        "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+        "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+        "block_out_channels": (32, 64),
+        "cross_attention_dim": 8,
+        "attention_head_dim": 8,
+    }
+    torch.manual_seed(0)
+    theirs = UNet3DConditionModel(**config).eval()
+    for parameter in theirs.parameters():
+        parameter.normal_(0, 0.1)
+    ours = VideoUNet(**config, fps_condition=False).eval()
+    ours.load_state_dict(theirs.state_dict())
+    sample, text = torch.randn(2, 4, 3, 8, 8), torch.randn(2, 5, 8)
+    steps = torch.tensor([3, 700])
+    torch.testing.assert_close(ours(sample, steps, text).sample, theirs(sample, steps, text).sample, atol=2e-5, rtol=0)

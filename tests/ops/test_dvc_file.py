@@ -37,7 +37,8 @@ def outputs(stage: str) -> list[str]:
 
 
 def data_deps(stage: str) -> list[str]:
-    return [path for path in snapshot.paths(STAGES[stage]["deps"]) if not path.startswith((*codedeps.CODE, "assets/"))]
+    given = (*codedeps.CODE, "assets/", "checkpoints/")  # by git
+    return [path for path in snapshot.paths(STAGES[stage]["deps"]) if not path.startswith(given)]
 
 
 def made_before(stage: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from hummingbird import s3
 from hummingbird.errors import UserError
 from hummingbird.ops import storage
 
@@ -28,7 +29,7 @@ def bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test-secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    storage._client().create_bucket(Bucket="clips")
+    s3.client().create_bucket(Bucket="clips")
     return "s3://clips"
 
 
@@ -49,9 +50,7 @@ def test_what_comes_back_is_what_went_up(bucket: str, shard: Path, tmp_path: Pat
 def test_damage_is_noticed_and_the_old_file_kept(bucket: str, shard: Path, tmp_path: Path) -> None:
     uri = f"{bucket}/raw/damaged.tar"
     digest = storage.upload(shard, uri)
-    storage._client().put_object(
-        Bucket="clips", Key="raw/damaged.tar", Body=b"something else", Metadata={storage.SHA256: digest}
-    )
+    s3.client().put_object(Bucket="clips", Key="raw/damaged.tar", Body=b"something else", Metadata={s3.SHA256: digest})
     old = tmp_path / "old.tar"
     old.write_text("good")
     with pytest.raises(UserError, match=f"expected {digest}"):

@@ -5,7 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
 from torch import Tensor
+
+
+def videocrafter_scheduler() -> DDIMScheduler:
+    """VideoCrafter2's noise schedule and teacher sampler: epsilon prediction, DDIM on timesteps 1, 21, ..., 981.
+
+    diffusers computes its tables in float32, the original in float64: alphas_cumprod differ by up to 4.7e-7. The
+    distillation of Hummingbird uses the float32 ones.
+    """
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        timestep_spacing="leading",
+        steps_offset=1,
+    )
+
+
+def scaled_linear_betas(
+    num_timesteps: int = 1000, start: float = 0.00085, end: float = 0.012, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Betas whose roots are evenly spaced (``linear`` in VideoCrafter's terms, ``scaled_linear`` in diffusers')."""
+    return torch.linspace(start**0.5, end**0.5, num_timesteps, dtype=dtype) ** 2
+
+
+def dynamic_scales(num_timesteps: int = 1000, *, base: float = 0.7, turning_step: int = 400) -> Tensor:
+    """Factors of the clean latents by timestep, float64: from 1 down to ``base``, and constant from there on.
+
+    VideoCrafter2 was trained with them, and so was stage 1 of Hummingbird; its consistency distillation was not.
+    """
+    falling = torch.linspace(1, base, turning_step, dtype=torch.float64)
+    return torch.cat([falling, falling.new_full((num_timesteps - turning_step,), base)])
+
+
+def ddim_sigmas(alphas: Tensor, alphas_prev: Tensor, eta: float = 1.0) -> Tensor:
+    """Standard deviation of the noise that a DDIM step adds (arXiv:2010.02502, equation 16)."""
+    return eta * ((1 - alphas_prev) / (1 - alphas) * (1 - alphas / alphas_prev)).sqrt()
 
 
 class NoiseSchedule:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -31,6 +33,9 @@ _GRAMMAR = (
     *("in", "out", "left", "right", "up", "down", "of", "above", "below"),
 )
 MAX_LENGTH = 24
+
+#: Option of a tokenizer that pads with the id of an ordinary token. (A special token would be cut out of the text.)
+PADDING_ID = "padding_id"
 
 
 def world_vocabulary() -> list[str]:
@@ -76,11 +81,17 @@ def miniature_text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
 
 
 def tokenize(tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:
-    """Token ids [B, L], padded and cut to the tokenizer's length."""
-    batch = tokenizer(
-        prompts, padding="max_length", truncation=True, max_length=tokenizer.model_max_length, return_tensors="pt"
-    )
-    return batch.input_ids
+    """Token ids [B, L], padded and cut to the tokenizer's length.
+
+    As in OpenCLIP, HTML entities are resolved first, also those that were escaped twice. (OpenCLIP also repairs text
+    that was decoded with the wrong character set; that is left to the captions' source here.)
+    """
+    plain = [html.unescape(html.unescape(prompt)) for prompt in prompts]
+    length = tokenizer.model_max_length
+    ids = torch.full((len(prompts), length), tokenizer.init_kwargs.get(PADDING_ID, tokenizer.pad_token_id))
+    for row, found in zip(ids, tokenizer(plain, truncation=True, max_length=length).input_ids, strict=True):
+        row[: len(found)] = torch.tensor(found)
+    return ids
 
 
 def encode_prompts(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, prompts: list[str]) -> torch.Tensor:

@@ -65,6 +65,8 @@ class VideoUNet(UNet3DConditionModel):
     ``fps`` [] or [B], ``timestep_cond`` [B, time_cond_proj_dim]; returns the prediction [B, C, T, h, w].
 
     Args:
+        layers_per_block: residual layers of each level on the way down, one number for all or one for each; on the way
+            up a level has one more.
         fps_condition: add an embedding of the frame rate to that of the timestep.
         default_fps: the frame rate assumed where none is given (16 in VideoCrafter2).
         has_mid_block: keep the middle block; without it 0.9B becomes 0.7B.
@@ -81,7 +83,7 @@ class VideoUNet(UNet3DConditionModel):
         down_block_types: tuple[str, ...] = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
         up_block_types: tuple[str, ...] = ("UpBlock3D",) + ("CrossAttnUpBlock3D",) * 3,
         block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
-        layers_per_block: int = 2,
+        layers_per_block: int | tuple[int, ...] = 2,
         norm_num_groups: int = 32,
         cross_attention_dim: int = 1024,
         attention_head_dim: int = 64,
@@ -99,7 +101,7 @@ class VideoUNet(UNet3DConditionModel):
             down_block_types=down_block_types,
             up_block_types=up_block_types,
             block_out_channels=block_out_channels,
-            layers_per_block=layers_per_block,
+            layers_per_block=layers_per_block if isinstance(layers_per_block, int) else max(layers_per_block),
             norm_num_groups=norm_num_groups,
             cross_attention_dim=cross_attention_dim,
             attention_head_dim=attention_head_dim,
@@ -112,9 +114,24 @@ class VideoUNet(UNet3DConditionModel):
         self.layout = PromptLayout(cross_attention_dim, width) if prompt_layout else None
         if not has_mid_block:
             self.mid_block = None
+        if not isinstance(layers_per_block, int):
+            self._shorten_levels(layers_per_block)
         if time_cond_proj_dim is not None:  # starts as if there were no guidance embedding
             nn.init.zeros_(self.time_embedding.cond_proj.weight)
         self._adapt_blocks(temporal_dropout)
+
+    def _shorten_levels(self, counts: tuple[int, ...]) -> None:
+        """Leave ``counts`` layers in each level, one more on the way up. An up level's last layer takes the skip of
+        another width, so it is one of those that stay."""
+        for level, count in enumerate(counts):
+            for blocks, kept in (
+                (self.down_blocks[level], list(range(count))),
+                (self.up_blocks[-1 - level], [*range(count), -1]),
+            ):
+                for part in ("resnets", "temp_convs", "attentions", "temp_attentions"):
+                    if hasattr(blocks, part):
+                        layers = getattr(blocks, part)
+                        setattr(blocks, part, nn.ModuleList(layers[i] for i in kept))
 
     def _adapt_blocks(self, temporal_dropout: float) -> None:
         for module in self.modules():
@@ -187,6 +204,12 @@ class VideoUNet(UNet3DConditionModel):
         if getattr(block, "has_cross_attention", False):
             inputs["encoder_hidden_states"] = text
         return inputs
+
+
+def layer_counts(config: Any) -> tuple[int, ...]:
+    """Layers of each level on the way down, from a :class:`VideoUNet`'s configuration."""
+    layers = config.layers_per_block
+    return (layers,) * len(config.block_out_channels) if isinstance(layers, int) else tuple(layers)
 
 
 def miniature_unet(text_width: int) -> VideoUNet:

@@ -18,7 +18,7 @@ import yaml
 CODE = ("src/", "evaluation/")  # where code dependencies lie
 PACKAGES = {"hummingbird": "src/hummingbird", "evaluation": "evaluation"}
 _OURS = tuple(f"{package}." for package in PACKAGES)
-RESOURCES = {".html", ".css"}  # of a package, used by its code
+RESOURCES = {".html", ".css", ".yaml"}  # of a package, used by its code
 SHARED = ("__init__", "errors", "explain", "layout", "params", "runlog", "telemetry")
 
 

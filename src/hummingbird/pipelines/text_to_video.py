@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, LCMScheduler
-from diffusers.models.embeddings import get_timestep_embedding
 from diffusers.utils.torch_utils import randn_tensor
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from hummingbird.models.text import check_prompt, encode_prompts
@@ -17,11 +19,16 @@ from hummingbird.models.vae import decode_video, downscale_factor
 
 
 def guidance_embedding(guidance_scale: Tensor, dim: int) -> Tensor:
-    """Embedding [B, dim] of guidance scales [B] in the form ``uncond + g (cond - uncond)``.
+    """Embedding [B, dim] of guidance scales [B] in the form ``uncond + g (cond - uncond)``, float32.
 
     The consistency literature embeds w = g - 1 as sin|cos of 1000 w with frequencies exp(-ln(1e4) i / (dim/2 - 1)).
+    diffusers' ``get_timestep_embedding`` is the same but for a rounding of the frequencies, which angles of 15,000
+    turn into differences of 1e-3; networks in use were trained with the rounding here.
     """
-    return get_timestep_embedding((guidance_scale - 1) * 1000, dim, flip_sin_to_cos=False, downscale_freq_shift=1)
+    half = dim // 2
+    rates = torch.arange(half, dtype=torch.float32, device=guidance_scale.device) * -(math.log(10_000) / (half - 1))
+    angles = ((guidance_scale - 1) * 1000).float()[:, None] * rates.exp()
+    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, dim % 2))
 
 
 def student_timesteps(steps: int, scheduler: LCMScheduler) -> list[int]:

@@ -8,8 +8,7 @@ from hummingbird.data.latents import LatentDataset
 from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.models.noise import NoiseSchedule
-from hummingbird.models.rewards.image_text import ImageTextReward
-from hummingbird.models.rewards.video_text import VideoTextReward
+from hummingbird.models.rewards.loading import load_reward
 from hummingbird.params import Params, RewardWeights
 from hummingbird.pipelines.loading import load_pipeline, load_teacher
 from hummingbird.runlog import RunLog
@@ -26,8 +25,8 @@ SAMPLES = 6
 def load_rewards(layout: Layout, weights: RewardWeights) -> RewardMixture:
     """The rewards used for training; those of the evaluation are other models."""
     return RewardMixture(
-        image=ImageTextReward.from_pretrained(layout.foundation / "image_reward"),
-        video=VideoTextReward.from_pretrained(layout.foundation / "video_reward"),
+        image=load_reward(layout.foundation / "image_reward", sees="image"),
+        video=load_reward(layout.foundation / "video_reward", sees="video"),
         image_weight=weights.image_weight,
         video_weight=weights.video_weight,
         image_frames=weights.image_frames,

@@ -66,12 +66,19 @@ class Block(nn.Module):
 class ConvNeXt3D(nn.Module):
     """Video [B, 3, T, H, W] -> features [B, C, T / 2, H', W']. The defaults are DOVER's ConvNeXt-T.
 
+    Args:
+        num_classes: outputs of a classifier that pre-training left in DOVER-Mobile's checkpoint; nothing uses it.
+
     Raises:
         ValueError: ``version`` is neither 1 nor 2.
     """
 
     def __init__(
-        self, dims: Sequence[int] = (96, 192, 384, 768), depths: Sequence[int] = (3, 3, 9, 3), version: int = 1
+        self,
+        dims: Sequence[int] = (96, 192, 384, 768),
+        depths: Sequence[int] = (3, 3, 9, 3),
+        version: int = 1,
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         if version not in (1, 2):
@@ -88,6 +95,7 @@ class ConvNeXt3D(nn.Module):
         )
         self.out_channels = dims[-1]
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
+        self.head = nn.Linear(dims[-1], num_classes) if num_classes else None
 
     def forward(self, video: Tensor) -> Tensor:
         x = video

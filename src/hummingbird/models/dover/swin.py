@@ -36,7 +36,7 @@ def from_windows(x: Tensor, window: Size, sides: Size) -> Tensor:
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what scoring has cached must still serve training
-def _relative_index(window: Size, full: Size) -> Tensor:
+def relative_index(window: Size, full: Size) -> Tensor:
     """Row of the bias table for each pair of tokens, [tokens, tokens]; a clipped window is a corner of the ``full``."""
     axes = torch.meshgrid(*(torch.arange(n) for n in window), indexing="ij")
     place = torch.stack(axes).flatten(1)
@@ -95,7 +95,7 @@ class WindowAttention(nn.Module):
 
     def _bias(self, window: Size, distance: Tensor | None) -> Tensor:
         """[windows or 1, heads, tokens, tokens]. The gate is the distance itself, not clamped to 1, as in DOVER."""
-        index = _relative_index(window, self.window).to(self.relative_position_bias_table.device)
+        index = relative_index(window, self.window).to(self.relative_position_bias_table.device)
         near = self.relative_position_bias_table[index].permute(2, 0, 1)[None]
         if self.fragment_position_bias_table is None or distance is None:
             return near

@@ -15,10 +15,19 @@ from hummingbird.training.methods.guided import GuidedDistillation, GuidedTeache
 
 @dataclass
 class ConsistencyStep:
-    """What one distillation step yields: the loss and the student's one-step prediction of the clean latents."""
+    """What one distillation step yields: the loss, and what it was computed from.
+
+    Args:
+        clean: the student's one-step prediction of the clean latents, with gradient.
+        target: what it should be, the prediction at ``previous``.
+        noisy, previous: the latents at the start, and one solver step of the teacher from there.
+    """
 
     loss: Tensor
     clean: Tensor
+    target: Tensor
+    noisy: Tensor
+    previous: Tensor
 
 
 class ConsistencyDistillation(GuidedDistillation):
@@ -48,15 +57,29 @@ class ConsistencyDistillation(GuidedDistillation):
         """One consistency step on a batch of ``latents`` [B, C, T, h, w], ``text`` [B, L, D] and ``fps`` [B]."""
         clean, text, fps = batch["latents"], batch["text"], batch["fps"]
         start, guidance, condition = self.draw(len(clean))
+        return self.step(clean, torch.randn_like(clean), start, guidance, condition, text, fps)
+
+    def step(
+        self,
+        clean: Tensor,
+        noise: Tensor,
+        start: Tensor,
+        guidance: Tensor,
+        condition: Tensor,
+        text: Tensor,
+        fps: Tensor,
+    ) -> ConsistencyStep:
+        """The step for given draws: ``noise`` like ``clean``, timesteps ``start`` [B], guidance scales [B] and their
+        embeddings [B, D]."""
         end = (start - self.skip).clamp(min=0)
-        noisy = self.schedule.add_noise(clean, torch.randn_like(clean), start)
+        noisy = self.schedule.add_noise(clean, noise, start)
         guided = self.teacher(noisy, start, text, guidance, fps)
         x0, eps = self.schedule.clean_and_noise(guided, noisy, start)
         previous = self.schedule.ddim_step(x0, eps, end)
         prediction = self.consistency_function(noisy, start, text, condition, fps)
         with torch.no_grad():
             target = self.consistency_function(previous, end, text, condition, fps)
-        return ConsistencyStep(pseudo_huber(prediction, target, self.huber_c), prediction)
+        return ConsistencyStep(pseudo_huber(prediction, target, self.huber_c), prediction, target, noisy, previous)
 
     def consistency_function(
         self, noisy: Tensor, timesteps: Tensor, text: Tensor, condition: Tensor, fps: Tensor

@@ -1,0 +1,1 @@
+"""Public checkpoints: which there are, how they are fetched, and the store that keeps them."""
