@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hummingbird.models.convert import internvideo2, open_clip, viclip
+from hummingbird.models.convert.keymap import KeyMap
 from hummingbird.models.rewards.image_text import ImageTextReward
 from hummingbird.models.rewards.internvideo2 import InternVideo2Config, InternVideo2Reward
 from hummingbird.models.rewards.preprocess import (
@@ -40,7 +41,7 @@ def open_clip_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     """OpenCLIP's whole CLIP through :class:`ImageTextReward`, from pixels in [0, 1] and token ids."""
     config = clip_config(golden.config["config"])
     clip = open_clip.load(golden.under("weights/"), config)
-    yield _returned(golden, open_clip.to_public(clip.state_dict(), config))
+    yield _returned(golden, open_clip.key_map(config), clip)
     reward = ImageTextReward(prepare(clip, setup))
     pixels, ids = golden.tensors["in/rgb01"].to(setup.device), golden.tensors["in/tokens"].to(setup.device)
     prepared = prepare_frames(pixels, config.vision_config.image_size, CLIP_MEAN, CLIP_STD)
@@ -70,9 +71,8 @@ def open_clip_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
 def viclip_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     """ViCLIP through :class:`VideoTextReward`, from pixels in [0, 1] and token ids."""
     config = viclip_config(golden.config["config"])
-    weights = golden.under("weights/")
-    reward = viclip.load(weights, config)
-    yield _returned(golden, viclip.to_public(reward.state_dict(), config, viclip.to_ours(weights, config)[1]))
+    reward = viclip.load(golden.under("weights/"), config)
+    yield _returned(golden, viclip.key_map(config), reward)
     reward = prepare(reward, setup)
     pixels, ids = golden.tensors["in/rgb01"].to(setup.device), golden.tensors["in/tokens"].to(setup.device)
     prepared = _normalised(pixels, reward.image_size)
@@ -108,7 +108,7 @@ def internvideo2_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     """InternVideo2's vision tower; twice, as the fused kernels compute another GELU than the plain classes."""
     config = internvideo2_config(golden.config["config"], "gelu")
     exact = _with_random_rest(golden, config)
-    yield _returned(golden, internvideo2.to_public(exact.state_dict(), config))
+    yield _returned(golden, internvideo2.key_map(config), exact)
     pixels = golden.tensors["in/rgb01"].to(setup.device)
     prepared = _normalised(pixels, exact.image_size)
     yield from _prepared(golden, "video", prepared)
@@ -133,7 +133,7 @@ def internvideo2_text_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     """The first layers of InternVideo2's BERT."""
     config = internvideo2_text_config(golden.config["config"])
     reward = _with_random_rest(golden, config)
-    yield _returned(golden, internvideo2.to_public(reward.state_dict(), config))
+    yield _returned(golden, internvideo2.key_map(config), reward)
     tower = prepare(reward, setup).text_model
     inputs = {name: it.to(setup.device) for name, it in golden.under("in/").items()}
     hidden, features = tower.bert(**inputs).last_hidden_state, tower(**inputs)
@@ -209,9 +209,10 @@ def _prepared(golden: Golden, name: str, ours: Tensor) -> Iterator[Case]:
         yield Case.compare(f"prepared {name}", ours, golden.tensors[f"in/{name}"], PREPARED)
 
 
-def _returned(golden: Golden, public: Mapping[str, Tensor]) -> Case:
-    """Whether every golden weight came back bit for bit from our network."""
+def _returned(golden: Golden, names: KeyMap, network: nn.Module) -> Case:
+    """Whether every golden weight comes back bit for bit from our network."""
     weights = golden.under("weights/")
+    public = names.to_public(network.state_dict()) | names.unused(weights)
     same = all(name in public and torch.equal(public[name], it) for name, it in weights.items())
     return Case("weights there and back", 0.0 if same else float("inf"), 0.0)
 
@@ -224,7 +225,7 @@ def _normalised(clips: Tensor, size: int) -> Tensor:
 
 def _with_random_rest(golden: Golden, config: InternVideo2Config) -> InternVideo2Reward:
     """A whole reward from the weights of one tower."""
-    rest = internvideo2.to_public(InternVideo2Reward(config).state_dict(), config)
+    rest = internvideo2.key_map(config).to_public(InternVideo2Reward(config).state_dict())
     return internvideo2.load(rest | golden.under("weights/"), config)
 
 

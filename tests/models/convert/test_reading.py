@@ -70,6 +70,7 @@ def test_every_form_of_file_gives_the_same_tensors(public: dict[str, Tensor], tm
     torch.save(public, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     torch.save({"state_dict": prefixed | other, "global_step": 3}, tmp_path / "whole.ckpt")
     torch.save({"module": deepspeed, "epoch": 1}, tmp_path / "mp_rank_00_model_states.pt")
+    torch.save({f"module.{name}": it for name, it in public.items()}, tmp_path / "parallel.pt")
     for path in tmp_path.iterdir():
         assert_equal(part(read_tensors(path), UNET), public)
 
@@ -119,13 +120,13 @@ def test_missing_and_left_over_keys_are_one_error(public: dict[str, Tensor]) -> 
     wrong["middle_block.0.in_layers.0.weight"] = torch.zeros(1)
     with pytest.raises(UserError) as caught:
         load(wrong)
-    assert "2 keys missing: out.0.bias, time_embed.0.weight" in caught.value.problem
-    assert "1 keys left over: middle_block.0.in_layers.0.weight" in caught.value.problem
+    assert "2 missing: out.0.bias, time_embed.0.weight" in caught.value.problem
+    assert "1 left over: middle_block.0.in_layers.0.weight" in caught.value.problem
 
 
 def test_another_architecture_is_an_error(public: dict[str, Tensor], tmp_path: Path) -> None:
     save_file(public, tmp_path / "small.safetensors")
-    with pytest.raises(UserError, match=r"the checkpoint is not this UNet.* keys missing: .* and \d+ more"):
+    with pytest.raises(UserError, match=r"the checkpoint is not this UNet\: \d+ missing: .* and \d+ more"):
         load_unet(tmp_path / "small.safetensors", "hummingbird-0.7b")
     with pytest.raises(UserError) as caught:
         load_unet(tmp_path / "small.safetensors", "humingbird-0.7b")

@@ -1,104 +1,82 @@
-"""InternVideo2 stage 2 (the dictionary under the checkpoint's key ``module``) <-> our ``InternVideo2Reward``.
-
-The checkpoint also holds what only pre-training and matching use. It is set aside by name, so that a key that nobody
-knows is still an error, and can be put back.
-"""
+"""InternVideo2 stage 2 (the dictionary under the checkpoint's key ``module``) <-> our ``InternVideo2Reward``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import torch
+from accelerate import init_empty_weights
 from torch import Tensor
 
-from hummingbird.models.convert.mapping import Names, filled, inverse, rename, reshaped, split_unused
+from hummingbird.models.convert.keymap import KeyMap, Rename, renamed
+from hummingbird.models.convert.loading import load_public
 from hummingbird.models.rewards.internvideo2 import InternVideo2Config, InternVideo2Reward
 
-_PATCHES = ("vision_model.patch_embedding.weight",)  # theirs has an axis of length 1 for time
-_UNUSED = re.compile(
+#: What only pre-training and matching use, with the layers of BERT after ours, which look at the video.
+_UNUSED = (
     r"vision_encoder\.(final_)?clip_decoder\..*|vision_encoder\.clip_(img_)?pos_embed"  # distillation
     r"|temp|itm_head\..*|text_encoder\.cls\..*"  # pre-training and matching
     r"|text_encoder\.bert\.embeddings\.position_ids"  # the numbers of the positions, in files of older versions
+    r"|text_encoder\.bert\.encoder\.layer\.(?!(?:{ours})\.)\d+\..*"
 )
-_LAYER = re.compile(r"text_encoder\.bert\.encoder\.layer\.(\d+)\..*")
 
 
-def vision_names(config: InternVideo2Config) -> Names:
-    """The vision tower and its projection."""
+def key_map(config: InternVideo2Config) -> KeyMap:
+    """InternVideo2's and our names of all tensors."""
+    ours = "|".join(str(index) for index in range(config.text_config.num_hidden_layers))
+    unused = re.compile(_UNUSED.format(ours=ours))
+    return KeyMap("this InternVideo2", [*vision_renames(config), *text_renames(config)], unused=unused)
+
+
+def vision_renames(config: InternVideo2Config) -> Iterator[Rename]:
+    """The vision tower and its projection. Its patches have an axis for time."""
     theirs, ours = "vision_encoder.", "vision_model."
-    pairs = {
-        f"{theirs}cls_token": f"{ours}class_token",
-        f"{theirs}pos_embed": f"{ours}video_positions",
-        f"{theirs}img_pos_embed": f"{ours}image_positions",
-    }
-    modules = {f"{theirs}patch_embed.proj": f"{ours}patch_embedding", "vision_proj": f"{ours}projection"}
-    pool, cross = f"{ours}pool.", f"{theirs}clip_projector.cross_attn."
-    modules[f"{cross}proj"] = f"{pool}proj"
-    for role in "qkv":
-        pairs[f"{cross}{role}.weight"] = f"{pool}{role}.weight"
-        pairs[f"{cross}{role}_bias"] = f"{pool}{role}.bias"
-        modules[f"{theirs}clip_projector.norm1_{role}"] = f"{pool}norm_{role}"
+    yield Rename(f"{theirs}cls_token", (f"{ours}class_token",))
+    yield Rename(f"{theirs}pos_embed", (f"{ours}video_positions",))
+    yield Rename(f"{theirs}img_pos_embed", (f"{ours}image_positions",))
+    yield Rename(f"{theirs}patch_embed.proj.weight", (f"{ours}patch_embedding.weight",), axes=(2,))
+    yield Rename(f"{theirs}patch_embed.proj.bias", (f"{ours}patch_embedding.bias",))
+    yield from renamed({"vision_proj": f"{ours}projection"})
     for index in range(config.num_hidden_layers):
         old, new = f"{theirs}blocks.{index}.", f"{ours}blocks.{index}."
-        pairs |= {f"{old}{it}.weight": f"{new}{it}.weight" for it in ("norm1", "norm2", "attn.qkv")}
-        pairs |= {f"{old}attn.{it}_norm.weight": f"{new}attn.{it}_norm.weight" for it in "qk"}
-        pairs |= {f"{old}ls{it}.gamma": f"{new}scale{it}" for it in "12"}
-        modules |= {f"{old}attn.proj": f"{new}attn.proj", f"{old}mlp.fc1": f"{new}fc1", f"{old}mlp.fc2": f"{new}fc2"}
-    return pairs | _with_bias(modules)
+        yield from renamed({f"{old}{it}": f"{new}{it}" for it in ("norm1", "norm2", "attn.qkv")}, ["weight"])
+        yield from renamed({f"{old}attn.{it}_norm": f"{new}attn.{it}_norm" for it in "qk"}, ["weight"])
+        yield from (Rename(f"{old}ls{it}.gamma", (f"{new}scale{it}",)) for it in "12")
+        yield from renamed({f"{old}attn.proj": f"{new}attn.proj"} | {f"{old}mlp.fc{it}": f"{new}fc{it}" for it in "12"})
+    yield from _pool_renames(f"{theirs}clip_projector.", f"{ours}pool.")
 
 
-def text_names(config: InternVideo2Config) -> Names:
+def text_renames(config: InternVideo2Config) -> Iterator[Rename]:
     """The first layers of BERT, as many as the configuration has, and the projection."""
     theirs, ours = "text_encoder.bert.", "text_model.bert."
-    tables = {f"embeddings.{it}_embeddings.weight" for it in ("word", "position", "token_type")}
-    modules = {"text_proj": "text_model.projection", f"{theirs}embeddings.LayerNorm": f"{ours}embeddings.LayerNorm"}
     parts = [f"attention.self.{role}" for role in ("query", "key", "value")]
     parts += ["attention.output.dense", "attention.output.LayerNorm"]
     parts += ["intermediate.dense", "output.dense", "output.LayerNorm"]
-    for index in range(config.text_config.num_hidden_layers):
-        modules |= {f"{theirs}encoder.layer.{index}.{it}": f"{ours}encoder.layer.{index}.{it}" for it in parts}
-    return {f"{theirs}{it}": f"{ours}{it}" for it in sorted(tables)} | _with_bias(modules)
+    tables = [f"embeddings.{it}_embeddings" for it in ("word", "position", "token_type")]
+    modules = ["embeddings.LayerNorm"]
+    modules += [f"encoder.layer.{index}.{it}" for index in range(config.text_config.num_hidden_layers) for it in parts]
+    yield from renamed({f"{theirs}{it}": f"{ours}{it}" for it in tables}, ["weight"])
+    yield from renamed({"text_proj": "text_model.projection"} | {f"{theirs}{it}": f"{ours}{it}" for it in modules})
 
 
-def to_ours(state: Mapping[str, Tensor], config: InternVideo2Config) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """InternVideo2's state dict -> ours, and the tensors that a reward does not use (under their own names).
-
-    Raises:
-        UserError: keys are missing or left over.
-    """
-    layers = config.text_config.num_hidden_layers
-    used, unused = split_unused(state, lambda name: _is_unused(name, layers))
-    ours = rename(used, vision_names(config) | text_names(config))
-    return reshaped(ours, _PATCHES, lambda weight: weight.squeeze(2)), unused
-
-
-def to_public(
-    state: Mapping[str, Tensor], config: InternVideo2Config, unused: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Our state dict -> InternVideo2's, with the ``unused`` tensors that :func:`to_ours` set aside.
-
-    Raises:
-        UserError: keys are missing or left over.
-    """
-    theirs = reshaped(state, _PATCHES, lambda weight: weight.unsqueeze(2))
-    return rename(theirs, inverse(vision_names(config) | text_names(config))) | dict(unused or {})
-
-
-def load(state: Mapping[str, Tensor], config: InternVideo2Config) -> InternVideo2Reward:
+def load(
+    state: Mapping[str, Tensor], config: InternVideo2Config, dtype: torch.dtype | None = None
+) -> InternVideo2Reward:
     """The frozen reward of an InternVideo2 state dict, without a tokenizer.
 
     Raises:
-        UserError: keys are missing or left over, or a tensor has another shape.
+        UserError: see :func:`~hummingbird.models.convert.loading.load_public`.
     """
-    ours, _ = to_ours(state, config)
-    return filled(lambda: InternVideo2Reward(config), ours).requires_grad_(False).eval()
+    with init_empty_weights():
+        network = InternVideo2Reward(config)
+    return load_public(network, key_map(config), state, dtype).requires_grad_(False).eval()
 
 
-def _with_bias(modules: Mapping[str, str]) -> Names:
-    return {f"{old}.{kind}": f"{new}.{kind}" for old, new in modules.items() for kind in ("weight", "bias")}
-
-
-def _is_unused(name: str, text_layers: int) -> bool:
-    """Whether only pre-training or matching uses a tensor; the layers of BERT beyond ours look at the video."""
-    layer = _LAYER.fullmatch(name)
-    return (layer is not None and int(layer[1]) >= text_layers) or _UNUSED.fullmatch(name) is not None
+def _pool_renames(theirs: str, ours: str) -> Iterator[Rename]:
+    """The attention pooling, whose biases stand beside its projections."""
+    for role in "qkv":
+        yield from renamed({f"{theirs}cross_attn.{role}": f"{ours}{role}"}, ["weight"])
+        yield Rename(f"{theirs}cross_attn.{role}_bias", (f"{ours}{role}.bias",))
+    yield from renamed({f"{theirs}cross_attn.proj": f"{ours}proj"})
+    yield from renamed({f"{theirs}norm1_{role}": f"{ours}norm_{role}" for role in "qkv"})

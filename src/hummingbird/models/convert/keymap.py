@@ -1,49 +1,66 @@
 """Names of a public checkpoint's tensors and of ours, exact in both directions.
 
-A map is made for one network, from the names of that network's own parameters, so it knows every key that a checkpoint
-of it must have. Tensors are renamed and reshaped, never copied: converting needs no memory of its own.
+A map is made for one network, from its configuration or from the names of its own parameters, so it knows every key
+that a checkpoint of it must have. Tensors are renamed and reshaped; what goes through both ways comes back bit for bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hummingbird.errors import UserError
 
-#: How a public tensor holds ours: as it is; with one or two trailing sides of length 1 (a pointwise convolution that is
-#: a linear layer here); transposed; or several of ours one below the other.
-Form = Literal["same", "pointwise1", "pointwise2", "transposed", "stacked"]
-
-_LISTED = 40  # keys of a list in an error message
+_LISTED = 40  # names of a list in an error message
+NEXT_STEP = "check that the file and the chosen architecture belong together (guidance embedding, middle block, size)"
 
 
 @dataclass(frozen=True)
 class Rename:
-    """One public tensor and the one or, if ``stacked``, the several of ours that it holds."""
+    """One public tensor and the one of ours that it holds, or the several of ours, one below the other.
+
+    Args:
+        axes: axes of length 1 of the public tensor that ours has not: those of a pointwise convolution that is a linear
+            layer here, of a batch of one.
+        transposed: the public matrix is multiplied from the right, ours is a linear layer's weight.
+    """
 
     public: str
     ours: tuple[str, ...]
-    form: Form = "same"
+    axes: tuple[int, ...] = ()
+    transposed: bool = False
 
-    def to_ours(self, tensor: Tensor) -> Iterable[Tensor]:
-        if self.form == "stacked":
-            return tensor.chunk(len(self.ours))
-        if self.form == "transposed":
-            return (tensor.t(),)
-        return (tensor.flatten(-2 if self.form == "pointwise1" else -3) if self.form != "same" else tensor,)
+    def to_ours(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """Views of ``tensor``; but copies of stacked parts, as tensors that share a storage cannot be saved.
+
+        Raises:
+            UserError: the tensor has not the axes that it should have.
+        """
+        axes = [*self.axes, 1] if self.transposed else self.axes
+        if any(axis >= tensor.ndim for axis in axes):
+            raise UserError(f"{self.public} has the shape {list(tensor.shape)} and lacks an axis", NEXT_STEP)
+        if len(self.ours) > 1:
+            return tuple(part.clone() for part in tensor.tensor_split(len(self.ours)))
+        tensor = tensor.squeeze(self.axes) if self.axes else tensor
+        return (tensor.transpose(0, 1) if self.transposed else tensor,)
 
     def to_public(self, tensors: list[Tensor]) -> Tensor:
-        if self.form == "stacked":
-            return torch.cat(tensors)
-        if self.form == "transposed":
-            return tensors[0].t()
-        sides = {"same": 0, "pointwise1": 1, "pointwise2": 2}[self.form]
-        return tensors[0][(..., *[None] * sides)]
+        """The way back of :meth:`to_ours`."""
+        tensor = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+        if self.transposed:
+            tensor = tensor.transpose(0, 1).contiguous()
+        for axis in self.axes:
+            tensor = tensor.unsqueeze(axis)
+        return tensor
+
+
+def renamed(names: Mapping[str, str], kinds: Iterable[str] = ("weight", "bias")) -> list[Rename]:
+    """Public modules -> ours, each with its parameters of these ``kinds``, as they are."""
+    return [Rename(f"{public}.{kind}", (f"{ours}.{kind}",)) for public, ours in names.items() for kind in kinds]
 
 
 class KeyMap:
@@ -54,51 +71,61 @@ class KeyMap:
         renames: one for each public tensor.
         derived: public tensors that follow from the network's sizes (index tables, masks) and how to make them; they
             may be there or not, and are not read.
+        unused: public tensors, by name, that the published network has and ours does not need (heads of pre-training).
+            Named, so that a key that nobody knows is still an error.
     """
 
     def __init__(
-        self, what: str, renames: Iterable[Rename], derived: Mapping[str, Callable[[], Tensor]] | None = None
+        self,
+        what: str,
+        renames: Iterable[Rename],
+        derived: Mapping[str, Callable[[], Tensor]] | None = None,
+        unused: re.Pattern[str] | None = None,
     ) -> None:
         self.what = what
         self.renames = {rename.public: rename for rename in renames}
         self.derived = dict(derived or {})
+        self._unused = unused
 
     def to_ours(self, public: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our state dict; views of the public tensors.
+        """Our state dict; see :meth:`Rename.to_ours`.
 
         Raises:
             UserError: keys are missing or left over, all of them in one message.
         """
-        _require_equal(f"the checkpoint is not {self.what}", set(self.renames), set(public) - set(self.derived))
+        found = public.keys() - self.derived.keys() - self.unused(public).keys()
+        _require_equal(f"the checkpoint is not {self.what}", self.renames.keys(), found)
         state: dict[str, Tensor] = {}
         for name, rename in self.renames.items():
             state.update(zip(rename.ours, rename.to_ours(public[name]), strict=True))
         return state
 
     def to_public(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The public state dict, with the derived tensors.
+        """The public state dict, with the derived tensors. Those of :meth:`unused` are not in it.
 
         Raises:
             UserError: keys are missing or left over, all of them in one message.
         """
         expected = {name for rename in self.renames.values() for name in rename.ours}
-        _require_equal(f"the state dict is not that of {self.what}", expected, set(ours))
+        _require_equal(f"the state dict is not that of {self.what}", expected, ours.keys())
         public = {name: it.to_public([ours[key] for key in it.ours]) for name, it in self.renames.items()}
         return public | {name: make() for name, make in self.derived.items()}
 
+    def unused(self, public: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a public state dict that our network does not need, under their own names."""
+        if self._unused is None:
+            return {}
+        return {name: tensor for name, tensor in public.items() if self._unused.fullmatch(name)}
 
-def _require_equal(problem: str, expected: set[str], found: set[str]) -> None:
+
+def _require_equal(problem: str, expected: Set[str], found: Set[str]) -> None:
     missing, left_over = sorted(expected - found), sorted(found - expected)
     if missing or left_over:
-        parts = [_listing("missing", missing), _listing("left over", left_over)]
-        raise UserError(
-            f"{problem}: {'; '.join(part for part in parts if part)}",
-            "check that the file and the chosen architecture belong together (guidance embedding, middle block, size)",
-        )
+        parts = [counted(title, names) for title, names in (("missing", missing), ("left over", left_over)) if names]
+        raise UserError(f"{problem}: {'; '.join(parts)}", NEXT_STEP)
 
 
-def _listing(title: str, keys: list[str]) -> str:
-    if not keys:
-        return ""
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return f"{len(keys)} keys {title}: {', '.join(keys[:_LISTED])}{more}"
+def counted(title: str, names: Sequence[str]) -> str:
+    """``3 missing: a, b, c``; of a long list, the first ones and how many more."""
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{len(names)} {title}: {', '.join(names[:_LISTED])}{more}"

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from hummingbird.errors import UserError
-from hummingbird.models.convert.keymap import KeyMap
+from hummingbird.models.convert.keymap import NEXT_STEP, KeyMap, counted
 
 Network = TypeVar("Network", bound=nn.Module)
-
-_LISTED = 20
 
 
 def load_public(
@@ -25,7 +23,8 @@ def load_public(
     """Give ``network``, which is on the meta device, the tensors of a public checkpoint.
 
     Tensors that need no conversion stay those of the file; each other one is converted by itself, and the file's pages
-    that it was read from are given back.
+    that it was read from are given back. So ``public`` must hold what is in the file: what has been written to such a
+    tensor since would be lost.
 
     Args:
         dtype: of the network's parameters; none = as they are in the file.
@@ -45,7 +44,7 @@ def load_public(
             _give_back(tensor, mappings)
     if overflown:
         raise UserError(
-            f"{len(overflown)} tensors of {names.what} hold values too large for {dtype}: {_first(overflown)}",
+            f"{names.what} has {counted(f'tensors with values too large for {dtype}', overflown)}",
             "load it as bfloat16 or float32",
         )
     network.load_state_dict({name: it.contiguous() for name, it in state.items()}, assign=True)
@@ -59,15 +58,7 @@ def _check_shapes(what: str, expected: Mapping[str, Tensor], found: Mapping[str,
         if found[name].shape != tensor.shape
     ]
     if wrong:
-        raise UserError(
-            f"the checkpoint is not {what}: {len(wrong)} tensors have another shape: {_first(wrong)}",
-            "check that the file and the chosen architecture belong together",
-        )
-
-
-def _first(items: list[str]) -> str:
-    more = f" and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
-    return ", ".join(items[:_LISTED]) + more
+        raise UserError(f"the checkpoint is not {what}: {counted('of another shape', wrong)}", NEXT_STEP)
 
 
 def _give_back(tensor: Tensor, mappings: list[range]) -> None:

@@ -2,72 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+import torch
+from accelerate import init_empty_weights
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from hummingbird.models.convert.clip_layers import join_projections, layer_names, split_projections, text_names
-from hummingbird.models.convert.mapping import Names, filled, inverse, rename, reshaped, transpose
+from hummingbird.models.convert.clip_layers import layer_renames, text_renames
+from hummingbird.models.convert.keymap import KeyMap, Rename, renamed
+from hummingbird.models.convert.loading import load_public
 
-_TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
 
-
-def names(config: CLIPConfig) -> Names:
-    """OpenCLIP's names -> transformers' (projections still joined)."""
+def key_map(config: CLIPConfig) -> KeyMap:
+    """OpenCLIP's and transformers' names of all tensors."""
     vision = "vision_model."
-    pairs = {
-        "logit_scale": "logit_scale",
-        "visual.class_embedding": f"{vision}embeddings.class_embedding",
-        "visual.positional_embedding": f"{vision}embeddings.position_embedding.weight",
-        "visual.conv1.weight": f"{vision}embeddings.patch_embedding.weight",
-        "visual.proj": "visual_projection.weight",
-    }
-    for kind in ("weight", "bias"):
-        pairs[f"visual.ln_pre.{kind}"] = f"{vision}pre_layrnorm.{kind}"  # transformers spells it so
-        pairs[f"visual.ln_post.{kind}"] = f"{vision}post_layernorm.{kind}"
-    return (
-        pairs
-        | layer_names("visual.transformer.", f"{vision}encoder.", config.vision_config.num_hidden_layers)
-        | text_names("", "text_model.", "text_projection.weight", config.text_config.num_hidden_layers)
-    )
+    text_layers, vision_layers = (it.num_hidden_layers for it in (config.text_config, config.vision_config))
+    renames = [
+        Rename("logit_scale", ("logit_scale",)),
+        Rename("visual.class_embedding", (f"{vision}embeddings.class_embedding",)),
+        Rename("visual.positional_embedding", (f"{vision}embeddings.position_embedding.weight",)),
+        Rename("visual.conv1.weight", (f"{vision}embeddings.patch_embedding.weight",)),
+        Rename("visual.proj", ("visual_projection.weight",), transposed=True),
+        *renamed({"visual.ln_pre": f"{vision}pre_layrnorm"}),  # transformers spells it so
+        *renamed({"visual.ln_post": f"{vision}post_layernorm"}),
+        *layer_renames("visual.transformer.", f"{vision}encoder.", vision_layers),
+        *text_renames("", "text_model.", "text_projection.weight", text_layers),
+    ]
+    return KeyMap("this CLIP", renames)
 
 
-def to_ours(state: Mapping[str, Tensor], config: CLIPConfig) -> dict[str, Tensor]:
-    """OpenCLIP's state dict -> ``CLIPModel``'s. A leading ``module.`` of all keys is dropped.
-
-    Raises:
-        UserError: keys are missing or left over.
-    """
-    if state and all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    return reshaped(split_projections(rename(state, names(config))), _TRANSPOSED, transpose)
-
-
-def to_public(state: Mapping[str, Tensor], config: CLIPConfig) -> dict[str, Tensor]:
-    """``CLIPModel``'s state dict -> OpenCLIP's.
-
-    Raises:
-        UserError: keys are missing or left over.
-    """
-    return rename(join_projections(reshaped(state, _TRANSPOSED, transpose)), inverse(names(config)))
-
-
-def load(state: Mapping[str, Tensor], config: CLIPConfig) -> CLIPModel:
+def load(state: Mapping[str, Tensor], config: CLIPConfig, dtype: torch.dtype | None = None) -> CLIPModel:
     """The CLIP model of an OpenCLIP state dict.
 
     Raises:
-        UserError: keys are missing or left over, or a tensor has another shape.
+        UserError: see :func:`~hummingbird.models.convert.loading.load_public`.
     """
-    return filled(lambda: CLIPModel(config), to_ours(state, config))
+    return load_public(_empty(config), key_map(config), state, dtype)
 
 
-def load_transformers(state: Mapping[str, Tensor], config: CLIPConfig) -> CLIPModel:
+def load_transformers(state: Mapping[str, Tensor], config: CLIPConfig, dtype: torch.dtype | None = None) -> CLIPModel:
     """The CLIP model of a state dict that is in transformers' form already (PickScore). Files of older versions also
-    hold the numbers of the positions, which are dropped.
+    hold the numbers of the positions, which are not read.
 
     Raises:
-        UserError: keys are missing or left over, or a tensor has another shape.
+        UserError: see :func:`~hummingbird.models.convert.loading.load_public`.
     """
-    kept = {name: tensor for name, tensor in state.items() if not name.endswith(".embeddings.position_ids")}
-    return filled(lambda: CLIPModel(config), kept)
+    network = _empty(config)
+    renames = [Rename(name, (name,)) for name in network.state_dict()]
+    names = KeyMap("this CLIP", renames, unused=re.compile(r"(text|vision)_model\.embeddings\.position_ids"))
+    return load_public(network, names, state, dtype)
+
+
+def _empty(config: CLIPConfig) -> CLIPModel:
+    with init_empty_weights():
+        return CLIPModel(config)

@@ -22,7 +22,7 @@ from hummingbird.errors import UserError
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
 
 _NESTED = ("state_dict", "module", "model")  # a training run wraps its tensors in one of these
-_DEEPSPEED = "_forward_module."
+_DEEPSPEED, _PARALLEL = "_forward_module.", "module."  # before every name
 _AGAIN = "fetch it again: it is damaged or incomplete"
 
 
@@ -88,7 +88,8 @@ def _reason(error: pickle.UnpicklingError) -> str:
 
 
 def _unwrap(content: Any) -> dict[str, Tensor]:
-    """The innermost state dict; of a DeepSpeed file, without its prefix and the frozen teacher inside."""
+    """The innermost state dict, without the prefix of data-parallel training; of a DeepSpeed file, without the frozen
+    teacher inside."""
     while isinstance(content, dict) and (inner := [content[key] for key in _NESTED if key in content]):
         if not isinstance(inner[0], dict):
             break
@@ -99,4 +100,6 @@ def _unwrap(content: Any) -> dict[str, Tensor]:
     if any(name.startswith(_DEEPSPEED) for name in tensors):
         tensors = {name.removeprefix(_DEEPSPEED): it for name, it in tensors.items()}
         tensors = {name: it for name, it in tensors.items() if not name.startswith("teacher")}
+    if all(name.startswith(_PARALLEL) for name in tensors):
+        tensors = {name.removeprefix(_PARALLEL): it for name, it in tensors.items()}
     return tensors

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from hummingbird.errors import UserError
-from hummingbird.models.convert.keymap import Form, KeyMap, Rename
+from hummingbird.models.convert.keymap import KeyMap, Rename
 from hummingbird.models.unet import VideoUNet, layer_counts
 
 #: Of the public configuration: what all of these networks have in common, and our class takes for granted.
@@ -119,7 +119,7 @@ class _Names:
             public = _in_middle(rest[0], int(rest[1]), rest[2:])
         else:
             public = _at_top(key)
-        return Rename(public, (key,), _form(key))
+        return Rename(public, (key,), _axes(key))
 
     def _in_level(self, group: str, level: str, part: str, layer: str, tail: list[str]) -> str:
         if part == "downsamplers":
@@ -167,6 +167,6 @@ def _at_top(key: str) -> str:
     )
 
 
-def _form(key: str) -> Form:
+def _axes(key: str) -> tuple[int, ...]:
     """``init_attn`` has convolutions of length 1 where we have linear layers."""
-    return "pointwise1" if key.startswith("transformer_in.proj_") and key.endswith(".weight") else "same"
+    return (2,) if key.startswith("transformer_in.proj_") and key.endswith(".weight") else ()

@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from hummingbird.errors import UserError
-from hummingbird.models.convert.keymap import Form, KeyMap, Rename
+from hummingbird.models.convert.keymap import KeyMap, Rename
 
 SCALING_FACTOR = 0.18215  # of VideoCrafter2's latents, as of Stable Diffusion's
 
@@ -55,7 +55,7 @@ def build_vae(config: dict[str, Any]) -> AutoencoderKL:
 def key_map(vae: AutoencoderKL) -> KeyMap:
     """Public and our names of all tensors of ``vae`` (which may be on the meta device)."""
     levels = len(vae.config.block_out_channels)
-    return KeyMap("this autoencoder", [Rename(_public(key, levels), (key,), _form(key)) for key in vae.state_dict()])
+    return KeyMap("this autoencoder", [Rename(_public(key, levels), (key,), _axes(key)) for key in vae.state_dict()])
 
 
 def _public(key: str, levels: int) -> str:
@@ -81,6 +81,6 @@ def _in_resnet(tail: list[str]) -> str:
     return ".".join(tail).replace("conv_shortcut", "nin_shortcut")
 
 
-def _form(key: str) -> Form:
+def _axes(key: str) -> tuple[int, ...]:
     """The public attention has 1 x 1 convolutions where we have linear layers."""
-    return "pointwise2" if ".attentions." in key and key.endswith(".weight") and "group_norm" not in key else "same"
+    return (2, 3) if ".attentions." in key and key.endswith(".weight") and "group_norm" not in key else ()

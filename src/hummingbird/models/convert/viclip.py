@@ -2,80 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+import torch
+from accelerate import init_empty_weights
 from torch import Tensor
 
-from hummingbird.models.convert.clip_layers import join_projections, layer_names, split_projections, text_names
-from hummingbird.models.convert.mapping import (
-    Names,
-    filled,
-    inverse,
-    rename,
-    reshaped,
-    split_unused,
-    transpose,
-)
+from hummingbird.models.convert.clip_layers import layer_renames, text_renames
+from hummingbird.models.convert.keymap import KeyMap, Rename, renamed
+from hummingbird.models.convert.loading import load_public
 from hummingbird.models.rewards.video_text import VideoTextConfig, VideoTextReward
 
-_UNUSED = "temp"  # the softmax temperature of training: scores are plain cosines
-_TRANSPOSED = ("vision_model.projection.weight", "text_model.text_projection.weight")
-_PATCHES = ("vision_model.patch_embedding.weight",)  # theirs has an axis of length 1 for time
-_TIMES = ("vision_model.temporal_embedding",)  # theirs has an axis of length 1 for the batch
+_UNUSED = re.compile("temp")  # the softmax temperature of training: scores are plain cosines
 
 
-def names(config: VideoTextConfig) -> Names:
-    """ViCLIP's names -> ours (projections still joined)."""
+def key_map(config: VideoTextConfig) -> KeyMap:
+    """ViCLIP's and our names of all tensors. Its patches have an axis for time, its temporal positions one for the
+    batch."""
     vision, ours = "vision_encoder.", "vision_model."
-    pairs = {
-        f"{vision}class_embedding": f"{ours}class_embedding",
-        f"{vision}positional_embedding": f"{ours}position_embedding",
-        f"{vision}temporal_positional_embedding": f"{ours}temporal_embedding",
-        f"{vision}conv1.weight": f"{ours}patch_embedding.weight",
-        f"{vision}proj": f"{ours}projection.weight",
-    }
-    for kind in ("weight", "bias"):
-        pairs[f"{vision}ln_pre.{kind}"] = f"{ours}pre_layernorm.{kind}"
-        pairs[f"{vision}ln_post.{kind}"] = f"{ours}post_layernorm.{kind}"
-    text = "text_model.text_projection.weight"
-    return (
-        pairs
-        | layer_names(f"{vision}transformer.", f"{ours}encoder.", config.vision_config.num_hidden_layers)
-        | text_names("text_encoder.", "text_model.text_model.", text, config.text_config.num_hidden_layers)
-    )
+    text_layers, vision_layers = (it.num_hidden_layers for it in (config.text_config, config.vision_config))
+    renames = [
+        Rename(f"{vision}class_embedding", (f"{ours}class_embedding",)),
+        Rename(f"{vision}positional_embedding", (f"{ours}position_embedding",)),
+        Rename(f"{vision}temporal_positional_embedding", (f"{ours}temporal_embedding",), axes=(0,)),
+        Rename(f"{vision}conv1.weight", (f"{ours}patch_embedding.weight",), axes=(2,)),
+        Rename(f"{vision}proj", (f"{ours}projection.weight",), transposed=True),
+        *renamed({f"{vision}ln_pre": f"{ours}pre_layernorm", f"{vision}ln_post": f"{ours}post_layernorm"}),
+        *layer_renames(f"{vision}transformer.", f"{ours}encoder.", vision_layers),
+        *text_renames("text_encoder.", "text_model.text_model.", "text_model.text_projection.weight", text_layers),
+    ]
+    return KeyMap("this ViCLIP", renames, unused=_UNUSED)
 
 
-def to_ours(state: Mapping[str, Tensor], config: VideoTextConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """ViCLIP's state dict -> ours, and the tensors that a reward does not use (under their own names).
-
-    Raises:
-        UserError: keys are missing or left over.
-    """
-    used, unused = split_unused(state, lambda name: name == _UNUSED)
-    ours = reshaped(split_projections(rename(used, names(config))), _TRANSPOSED, transpose)
-    ours = reshaped(ours, _PATCHES, lambda weight: weight.squeeze(2))
-    return reshaped(ours, _TIMES, lambda table: table.squeeze(0)), unused
-
-
-def to_public(
-    state: Mapping[str, Tensor], config: VideoTextConfig, unused: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Our state dict -> ViCLIP's, with the ``unused`` tensors that :func:`to_ours` set aside.
-
-    Raises:
-        UserError: keys are missing or left over.
-    """
-    theirs = reshaped(state, _TRANSPOSED, transpose)
-    theirs = reshaped(theirs, _PATCHES, lambda weight: weight.unsqueeze(2))
-    theirs = reshaped(theirs, _TIMES, lambda table: table.unsqueeze(0))
-    return rename(join_projections(theirs), inverse(names(config))) | dict(unused or {})
-
-
-def load(state: Mapping[str, Tensor], config: VideoTextConfig) -> VideoTextReward:
+def load(state: Mapping[str, Tensor], config: VideoTextConfig, dtype: torch.dtype | None = None) -> VideoTextReward:
     """The frozen reward of a ViCLIP state dict, without a tokenizer.
 
     Raises:
-        UserError: keys are missing or left over, or a tensor has another shape.
+        UserError: see :func:`~hummingbird.models.convert.loading.load_public`.
     """
-    ours, _ = to_ours(state, config)
-    return filled(lambda: VideoTextReward(config), ours).requires_grad_(False).eval()
+    with init_empty_weights():
+        network = VideoTextReward(config)
+    return load_public(network, key_map(config), state, dtype).requires_grad_(False).eval()
