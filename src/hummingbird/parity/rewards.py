@@ -31,6 +31,7 @@ from hummingbird.parity.reward_configs import (
     internvideo2_text_config,
     viclip_config,
 )
+from hummingbird.parity.tokens import token_cases
 
 PREPARED = 1e-5
 #: Where a tolerance is not a network's own: gradients, cosines times 100, and logits.
@@ -73,6 +74,8 @@ def viclip_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     config = viclip_config(golden.config["config"])
     reward = viclip.load(golden.under("weights/"), config)
     yield _returned(golden, viclip.key_map(config), reward)
+    if "tokenizer" in golden.config:
+        yield from token_cases(golden.config["tokenizer"])
     reward = prepare(reward, setup)
     pixels, ids = golden.tensors["in/rgb01"].to(setup.device), golden.tensors["in/tokens"].to(setup.device)
     prepared = _normalised(pixels, reward.image_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -16,10 +17,14 @@ def _is_tokens(golden: Golden) -> bool:
 
 
 def _cases(golden: Golden, setup: Setup) -> Iterator[Case]:
-    """One case a prompt; every id must be the same."""
-    wanted = torch.tensor(golden.config["tokens"])
-    ours = tokenize(clip_tokenizer(wanted.shape[1]), golden.config["prompts"])
-    for prompt, found, ids in zip(golden.config["prompts"], ours, wanted, strict=True):
+    return token_cases(golden.config)
+
+
+def token_cases(config: dict[str, Any]) -> Iterator[Case]:
+    """One case for each of the ``prompts``; all its ids must be those of ``tokens``."""
+    wanted = torch.tensor(config["tokens"])
+    ours = tokenize(clip_tokenizer(wanted.shape[1]), config["prompts"])
+    for prompt, found, ids in zip(config["prompts"], ours, wanted, strict=True):
         yield Case.compare(repr(prompt[:32]), found, ids, 0)
 
 
