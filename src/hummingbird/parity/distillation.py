@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from hummingbird.models.noise import NoiseSchedule, solver_timesteps, videocrafter_scheduler
 from hummingbird.parity.golden import Case, Golden, Kind, Setup, has_keys
-from hummingbird.parity.schedules import angle_tolerance
-from hummingbird.pipelines.text_to_video import guidance_embedding
+from hummingbird.parity.schedules import guidance_waves
 from hummingbird.training.methods.consistency import ConsistencyDistillation
 from hummingbird.training.methods.guided import GuidedTeacher
 
@@ -55,11 +54,11 @@ def _cases(golden: Golden, setup: Setup) -> Iterator[Case]:
         huber_c=config["huber_c"],
     )
     guidance = given["w"] + 1  # uncond + g (cond - uncond) = cond + w (cond - uncond)
-    condition = guidance_embedding(guidance.double(), dim)
+    waves = guidance_waves(given["w"], dim)
     start = solver_timesteps(schedule.num_timesteps, config["num_ddim_timesteps"])[given["index"]]
     text, fps = torch.zeros(len(start), 1, 1), torch.zeros(len(start))
     with torch.no_grad():
-        step = method.step(given["latents"], given["noise"], start, guidance, condition, text, fps)
+        step = method.step(given["latents"], given["noise"], start, guidance, waves.ours, text, fps)
         guided = method.teacher(step.noisy, start, text, guidance, fps)
     ours = {
         "start_timesteps": start,
@@ -74,8 +73,7 @@ def _cases(golden: Golden, setup: Setup) -> Iterator[Case]:
         "huber_loss": step.loss[None],
         "l2_loss": F.mse_loss(step.clean, step.target)[None],
     }
-    angles = angle_tolerance(1000 * given["w"])
-    yield Case.compare(embedding_name, condition, wanted.pop(embedding_name), angles)
+    yield waves.compare(embedding_name, wanted.pop(embedding_name))
     for name, golden_value in wanted.items():
         yield Case.compare(name, ours[name], golden_value, _TOLERANCE, relative=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,9 +20,10 @@ from hummingbird.models.noise import (
     solver_timesteps,
     videocrafter_scheduler,
 )
+from hummingbird.parity.embeddings import Waves
 from hummingbird.parity.golden import Case, Golden, Kind, Setup
 from hummingbird.pipelines.loading import student_scheduler
-from hummingbird.pipelines.text_to_video import guidance_embedding, student_timesteps
+from hummingbird.pipelines.text_to_video import guidance_embedding, guidance_frequencies, student_timesteps
 
 SINGLE, DOUBLE = 1e-6, 1e-12  # relative to the largest value of a table
 
@@ -76,39 +78,38 @@ def _boundary(dtype: torch.dtype, tolerance: float) -> Callable[[Table], Iterato
 
 def _guidance(dim: int) -> Callable[[Table], Iterator[Case]]:
     def cases(table: Table) -> Iterator[Case]:
-        """Through our guidance scale g = w + 1, in float64 because the embedding multiplies it by 1,000."""
-        scales = torch.tensor(table["w"], dtype=torch.float64)
-        ours = guidance_embedding(scales + 1, dim)
-        yield from _embedding(f"guidance embedding {dim}", ours, table, angle_tolerance(1000 * scales))
+        waves = guidance_waves(torch.tensor(table["w"], dtype=torch.float64), dim)
+        yield from _embedding(f"guidance embedding {dim}", waves, table)
 
     return cases
+
+
+def guidance_waves(w: Tensor, dim: int) -> Waves:
+    """Our embedding of guidance weights w [B] in the form cond + w (cond - uncond), through our scale g = w + 1; in
+    float64 because the embedding multiplies it by 1,000."""
+    ours = guidance_embedding(w.double() + 1, dim)
+    return Waves(ours, 1000 * w.double(), guidance_frequencies(dim), sine_first=True)
 
 
 def _timestep(dim: int) -> Callable[[Table], Iterator[Case]]:
     def cases(table: Table) -> Iterator[Case]:
         steps = torch.tensor(table["t"])
         ours = Timesteps(dim, flip_sin_to_cos=True, downscale_freq_shift=0)(steps)
-        yield from _embedding(f"timestep embedding {dim}", ours, table, angle_tolerance(steps))
+        frequencies = (-math.log(10_000) * torch.arange(dim // 2, dtype=torch.float32) / (dim // 2)).exp()
+        waves = Waves(ours, steps, frequencies, sine_first=False)
+        yield from _embedding(f"timestep embedding {dim}", waves, table)
 
     return cases
 
 
-def angle_tolerance(angles: Tensor) -> float:
-    """What one unit in the last place of a float32 frequency makes of the largest angle.
-
-    The exponential function of one processor and another differ by as much.
-    """
-    return max(SINGLE, float(angles.max()) * torch.finfo(torch.float32).eps)
-
-
-def _embedding(name: str, ours: Tensor, table: Table, tolerance: float) -> Iterator[Case]:
+def _embedding(name: str, waves: Waves, table: Table) -> Iterator[Case]:
     """First, middle and last places of each row, and the rows' sums where the table has them."""
-    half = ours.shape[1] // 2
-    places = {"first8": ours[:, :8], "mid8_from_half": ours[:, half : half + 8], "last4": ours[:, -4:]}
-    for place, found in places.items():
-        yield Case.compare(f"{name} {place}", found, torch.tensor(table[place]), tolerance)
+    half = waves.ours.shape[1] // 2
+    places = {"first8": slice(8), "mid8_from_half": slice(half, half + 8), "last4": slice(-4, None)}
+    for place, columns in places.items():
+        yield waves.compare(f"{name} {place}", torch.tensor(table[place]), columns)
     if "row_sum" in table:
-        yield Case.compare(f"{name} row_sum", ours.double().sum(1), torch.tensor(table["row_sum"]), 2 * tolerance)
+        yield waves.row_sums(f"{name} row_sum", torch.tensor(table["row_sum"], dtype=torch.float64))
 
 
 def _solver(table: Table) -> Iterator[Case]:

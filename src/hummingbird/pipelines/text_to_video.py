@@ -25,10 +25,15 @@ def guidance_embedding(guidance_scale: Tensor, dim: int) -> Tensor:
     diffusers' ``get_timestep_embedding`` is the same but for a rounding of the frequencies, which angles of 15,000
     turn into differences of 1e-3; networks in use were trained with the rounding here.
     """
-    half = dim // 2
-    rates = torch.arange(half, dtype=torch.float32, device=guidance_scale.device) * -(math.log(10_000) / (half - 1))
-    angles = ((guidance_scale - 1) * 1000).float()[:, None] * rates.exp()
+    frequencies = guidance_frequencies(dim).to(guidance_scale.device)
+    angles = ((guidance_scale - 1) * 1000).float()[:, None] * frequencies
     return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, dim % 2))
+
+
+def guidance_frequencies(dim: int) -> Tensor:
+    """The frequencies [dim // 2] of :func:`guidance_embedding`, float32."""
+    half = dim // 2
+    return (torch.arange(half, dtype=torch.float32) * -(math.log(10_000) / (half - 1))).exp()
 
 
 def student_timesteps(steps: int, scheduler: LCMScheduler) -> list[int]:
