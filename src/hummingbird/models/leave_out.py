@@ -8,7 +8,7 @@ a residual layer; where its widths differ, it still projects (``conv_shortcut``,
 takes the features before it beside a skip connection).
 
 So any block can be left out, also one that no plan may drop. :func:`~hummingbird.models.pruning.prune` goes further: it
-removes a layer of the encoder with its skip connection and one of the decoder that would take it, so that the layers
+removes a layer of the encoder with its skip connection and one of the decoder with its projection, so that the layers
 left are paired anew. The two are the same for the middle block, which no skip connection touches.
 """
 

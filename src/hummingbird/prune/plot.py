@@ -62,7 +62,7 @@ def draw(rows: Sequence[Row], header: Mapping[str, Any], path: Path) -> None:
     )
     figure.suptitle(
         f"What the teacher loses without a block\n{header['teacher']}, {header['teacher_parameters']:,} parameters, "
-        f"n = {header['samples']}, seed {header['seed']}, untrained",
+        f"n = {header['samples']}, seed {header['seed']}, before any training",
         fontsize="medium",
     )
     with replacing(path) as part:
