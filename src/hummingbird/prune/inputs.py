@@ -103,8 +103,10 @@ def choose_plan(name: str, unet: VideoUNet) -> PruningPlan:
 
 
 def check_device(device: str) -> None:
-    """Raises:
-    UserError: torch cannot compute there.
+    """Refuse a device that this machine or this build of torch does not have.
+
+    Raises:
+        UserError: with torch's reason.
     """
     try:
         torch.zeros(1, device=device).add_(1).cpu()
