@@ -41,7 +41,7 @@ lint: setup ## check style, types, the direction of imports and spelling
 	codespell
 
 clean: ## remove what the pipeline made; the environment, the DVC cache and the MLflow record stay
-	rm -rf .work artifacts data reports/index.html reports/vbench reports/latency reports/sheets reports/curves reports/runs
+	rm -rf .work artifacts data reports/index.html reports/vbench reports/latency reports/prune_study reports/sheets reports/curves reports/runs
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

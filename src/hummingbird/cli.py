@@ -80,12 +80,14 @@ flow_app = typer.Typer(help="Run the pipeline by Prefect, or let the Prefect UI 
 miniature_app = typer.Typer(help="The small models that the default run starts from.", no_args_is_help=True)
 params_app = typer.Typer(help="The parameter set, params.yaml.", no_args_is_help=True)
 checkpoints_app = typer.Typer(help="The public checkpoints: fetch, list, verify.", no_args_is_help=True)
+prune_app = typer.Typer(invoke_without_command=True)
 profile_app = typer.Typer(help="Complete parameter sets, by model and hardware.", no_args_is_help=True)
 app.add_typer(checkpoints_app, name="checkpoints")
 app.add_typer(flow_app, name="flow")
 app.add_typer(miniature_app, name="miniature")
 app.add_typer(params_app, name="params")
 app.add_typer(profile_app, name="profile")
+app.add_typer(prune_app, name="prune")
 
 
 @app.callback()
@@ -182,9 +184,12 @@ def parity(
         raise typer.Exit(1)
 
 
-@app.command()
+@prune_app.callback()
 def prune(
-    plan: Annotated[str, typer.Option(help="0.9b, 0.7b (Hummingbird's students of VideoCrafter2), or a plan's file.")],
+    ctx: typer.Context,
+    plan: Annotated[
+        str | None, typer.Option(help="0.9b, 0.7b (Hummingbird's students of VideoCrafter2), or a plan's file.")
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="Folder of a model, or a public checkpoint of VideoCrafter2.")
     ] = None,
@@ -193,14 +198,48 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be kept.")] = False,
 ) -> None:
     """Make a student of some of a teacher's blocks, or show its table: kept, dropped, parameters, operations."""
-    from hummingbird.prune import show_plan, write_student
+    from hummingbird.prune.student import show_plan, write_student
 
-    if dry_run:
+    if ctx.invoked_subcommand is not None:
+        if plan is not None or teacher is not None or out is not None or dry_run:
+            name = ctx.invoked_subcommand
+            raise UserError(f"options before {name} are not its own", f"write them after it: hummingbird prune {name}")
+    elif plan is None:
+        raise UserError("no plan is given", "give --plan 0.7b, or see which blocks matter: hummingbird prune study")
+    elif dry_run:
         typer.echo(show_plan(plan, teacher))
     elif teacher is None or out is None:
         raise UserError("a student needs a teacher and a place", "give --teacher and --out, or look first: --dry-run")
     else:
         typer.echo(write_student(plan, teacher, out, guidance_dim))
+
+
+@prune_app.command("study")
+def prune_study(
+    teacher: Annotated[Path, typer.Option(help="Folder of a model, or a public checkpoint of VideoCrafter2.")] = Path(
+        "artifacts/foundation"
+    ),
+    latents: Annotated[Path, typer.Option(help="Folder of latents that its VAE encoded.")] = Path("data/latents"),
+    plan: Annotated[
+        str, typer.Option(help="0.9b, 0.7b (for any number of levels), or a plan's file: marks what it drops.")
+    ] = "0.7b",
+    batches: Annotated[int, typer.Option(min=2, help="Batches that every change is measured on.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Clips in a batch.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Of clips, noise, timesteps and guidance scales.")] = 1,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda (also ROCm), cuda:1, ...")] = "cpu",
+    out: Annotated[Path, typer.Option(help="Folder for importance.json, .csv and .png.")] = Path("reports/prune_study"),
+) -> None:
+    """Measure which blocks matter: the distillation loss of the teacher without each of them, before any training.
+
+    A stopped study goes on where it was when it is started again.
+    """
+    from hummingbird.layout import Layout
+    from hummingbird.params import load_params
+    from hummingbird.prune.study import Request, study
+
+    request = Request(teacher, latents, plan, batches, batch_size, seed, device, out)
+    typer.echo(study(request, load_params(), Layout(), TerminalLog()))
+    typer.echo(f"written to {out}: importance.json, importance.csv, importance.png")
 
 
 @miniature_app.command("train")

@@ -1,4 +1,4 @@
-"""``hummingbird prune``: a student from a teacher's checkpoint, or only the table of what would be kept."""
+"""A student from a teacher's checkpoint, or only the table of what would be kept."""
 
 from __future__ import annotations
 
