@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from hummingbird.errors import UserError, did_you_mean
 from hummingbird.models.attention import SharedTextAttention
+from hummingbird.models.device import check_device
 from hummingbird.parity.golden import Setup
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,12 +40,7 @@ def make_setup(device: str, dtype: str, attention: str) -> Setup:
     for name, known in ((dtype, DTYPES), (attention, ATTENTION)):
         if name not in known:
             raise UserError(f"unknown option {name!r}", did_you_mean(name, known))
-    try:
-        torch.zeros(1, device=device).add_(1).cpu()
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA and ROCm
-        raise UserError(
-            f"cannot compute on {device!r}: {str(error).splitlines()[0]}", "see what there is: hummingbird doctor"
-        ) from error
+    check_device(device)
     return Setup(device, DTYPES[dtype], attention)
 
 

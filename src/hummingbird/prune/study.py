@@ -12,11 +12,12 @@ from hummingbird.data.latents import LatentDataset
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.models.blocks import BlockRow, block_table
+from hummingbird.models.device import check_device
 from hummingbird.models.leave_out import blocks
 from hummingbird.models.pruning import PruningPlan, check_plan, count_parameters
 from hummingbird.models.unet import VideoUNet
 from hummingbird.params import Params
-from hummingbird.prune.inputs import Teacher, check_device, check_latents, choose_plan, named_plans, read_teacher
+from hummingbird.prune.inputs import Teacher, check_latents, choose_plan, named_plans, read_teacher
 from hummingbird.prune.plot import draw
 from hummingbird.prune.results import Row, format_rows, write_results
 from hummingbird.runlog import RunLog
