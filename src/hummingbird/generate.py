@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import psutil
+import torch
 
 from hummingbird.data.video_io import Video, write_mp4
 from hummingbird.errors import UserError
@@ -68,6 +69,7 @@ def generate(request: Request, layout: Layout) -> Made:
     _check_options(request)
     of_chain = not _is_folder(request.model)
     pipeline = load_pipeline(layout, request.model) if of_chain else load_folder(Path(request.model))
+    pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
     _check_steps(pipeline, request)
     frames = request.frames or pipeline.config.num_frames
     _check_memory(pipeline, frames, passes=2 if _is_guided(request.model) else 1)
@@ -131,7 +133,7 @@ def _check_steps(pipeline: TextToVideoPipeline, request: Request) -> None:
 
 
 def _check_memory(pipeline: TextToVideoPipeline, frames: int, passes: int) -> None:
-    free = psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
     limit = frame_limit(pipeline, passes, SHARE_OF_MEMORY * free)
     if frames > limit:
         raise UserError(

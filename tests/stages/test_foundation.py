@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, write_latent_shard
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.models.checkpoints import verify_folder
 from hummingbird.models.recaptioner import Recaptioner
 from hummingbird.models.text import encode_prompts, tokenize
-from hummingbird.params import RewardWeights
+from hummingbird.params import Optim, Params, Reneg, RewardWeights, Stage1, Stage2
 from hummingbird.pipelines.loading import load_pipeline
 from hummingbird.runlog import SilentLog
-from hummingbird.stages import foundation
+from hummingbird.stages import foundation, reneg, stage1, stage2
 from hummingbird.stages.stage2 import load_rewards
 from hummingbird.stages.vqa_filter import load_dover
 
@@ -125,6 +127,31 @@ def test_the_rewards_and_the_quality_assessor_score(converted: Any) -> None:
 def test_the_recaptioner_answers(converted: Any) -> None:
     model = Recaptioner.from_pretrained(OURS / "recaptioner")
     assert len(model.answer([PROMPT], max_new_tokens=3)) == 1
+
+
+def test_every_training_stage_starts_from_it(converted: Any) -> None:
+    """One step of each phase, on random latents of 64 pixels."""
+    layout = Layout()
+    clips = [
+        EncodedClip(f"clip{n}", torch.randn(4, 4, 8, 8).half(), torch.randn(24, 32).half(), 8.0, PROMPT)
+        for n in range(2)
+    ]
+    layout.latents.mkdir(parents=True)
+    write_latent_shard(layout.latents / "00000.safetensors", clips).write_parquet(layout.latents / "index.parquet")
+    save_file({"text": torch.randn(1, 24, 32).half()}, layout.latents / EMPTY_PROMPT)
+    step = Optim(steps=1, batch_size=1, learning_rate=1e-4, lr_schedule="constant")
+    params = Params(
+        stage1=Stage1(distillation=step, consistency=step, num_frames=2),
+        stage2=Stage2(optim=step, rewards=RewardWeights(image_frames=1), reward_batch=1, num_frames=4),
+        reneg=Reneg(optim=step, rewards=RewardWeights(image_frames=1), steps=2, late_steps=1, num_frames=4),
+    )
+    for stage in (stage1, stage2, reneg):
+        figures = stage.run(params, layout, SilentLog())
+        assert all(math.isfinite(value) for value in figures.values()), stage.__name__
+    student = load_pipeline(layout, "stage2")
+    assert tuple(student.config.sample_size) == (320, 512) and student.config.num_frames == 16
+    latents = student([PROMPT], num_frames=1, num_inference_steps=1, output_type="latent")
+    assert latents.isfinite().all()
 
 
 def test_a_run_that_was_killed_goes_on_after_the_last_network(world: Any) -> None:
