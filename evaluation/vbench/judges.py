@@ -72,13 +72,20 @@ def load_judges(foundation: Path, device: str = "cpu") -> Judges:
     """Load the judges from the foundation folder.
 
     Raises:
-        UserError: one of their folders is missing.
+        UserError: one of their folders is missing; of public checkpoints, the probe always is.
     """
     from hummingbird.models.dover import Dover
     from hummingbird.models.probe import Probe
     from hummingbird.models.rewards.image_text import ImageTextReward
     from hummingbird.models.rewards.video_text import VideoTextReward
+    from hummingbird.pipelines.loading import INDEX
 
+    if (foundation / INDEX).is_file() and not (foundation / "probe").is_dir():
+        raise UserError(
+            f"{foundation} was made of public checkpoints and has no probe: that classifier, like the prompts of this "
+            "stage, is of the miniature's world",
+            "leave vbench and report out: hummingbird flow run stage2 reneg latency",
+        )
     for name in ("probe", "image_reward_eval", "video_reward_eval", "dover"):
         if not (foundation / name).is_dir():
             raise UserError(f"no model folder {foundation / name}", "make it: hummingbird stage foundation")

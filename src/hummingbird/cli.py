@@ -79,7 +79,7 @@ app = typer.Typer(
 flow_app = typer.Typer(help="Run the pipeline by Prefect, or let the Prefect UI run it.", no_args_is_help=True)
 miniature_app = typer.Typer(help="The small models that the default run starts from.", no_args_is_help=True)
 params_app = typer.Typer(help="The parameter set, params.yaml.", no_args_is_help=True)
-checkpoints_app = typer.Typer(help="The public checkpoints: fetch, list, verify.", no_args_is_help=True)
+checkpoints_app = typer.Typer(help="The public checkpoints: fetch, list, verify, convert.", no_args_is_help=True)
 prune_app = typer.Typer(invoke_without_command=True)
 profile_app = typer.Typer(help="Complete parameter sets, by model and hardware.", no_args_is_help=True)
 app.add_typer(checkpoints_app, name="checkpoints")
@@ -133,7 +133,8 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What to show.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The MP4 file to write.")] = Path("video.mp4"),
     model: Annotated[
-        str, typer.Option(help="stage2, stage1, pruned (students); teacher, reneg (50 steps).")
+        str,
+        typer.Option(help="stage2, stage1, pruned (students); teacher, reneg (50 steps); or the folder of a pipeline."),
     ] = "stage2",
     steps: Annotated[int | None, typer.Option(min=1, help="Denoising steps.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another video.")] = 0,
@@ -304,6 +305,23 @@ def checkpoints_fetch(
     done = fetch(chosen, Store(), Options(accept, folder, source, link), TerminalLog())
     for name, fetched in done.items():
         typer.echo(f"{name}: {'fetched' if fetched else 'was here'}, in {Store().path(name, '')}")
+
+
+@checkpoints_app.command("convert")
+def checkpoints_convert(
+    name: Annotated[str, typer.Argument(help="A denoiser of the list: hummingbird-0.7b or videocrafter2.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make; an older one is replaced.")],
+) -> None:
+    """Make a pipeline folder, for `hummingbird generate --model FOLDER`, of checkpoints that were fetched.
+
+    Autoencoder and text encoder are videocrafter2's, the tokenizer is clip-vit-h-14's. A killed conversion goes on
+    after its last finished network.
+    """
+    from hummingbird.checkpoints.store import Store
+    from hummingbird.pipelines.public import write_model
+
+    write_model(name, Store(), out, TerminalLog())
+    typer.echo(f"{out}: hummingbird generate PROMPT --model {shlex.quote(str(out))}")
 
 
 @checkpoints_app.command("verify")

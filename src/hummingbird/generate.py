@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import psutil
+import torch
 
 from hummingbird.data.video_io import Video, write_mp4
 from hummingbird.errors import UserError
+from hummingbird.files import read_json
 from hummingbird.layout import Layout
 from hummingbird.models.vae import downscale_factor, patch_size
-from hummingbird.pipelines.loading import load_pipeline
+from hummingbird.pipelines.loading import INDEX, ModelName, load_folder, load_pipeline
 
 if TYPE_CHECKING:
     from hummingbird.pipelines.text_to_video import TextToVideoPipeline
@@ -34,8 +36,8 @@ BYTES = 4  # float32
 class Request:
     """What to generate; None = the model's own default.
 
-    ``scale`` enlarges every pixel to ``scale`` x ``scale``; ``frames`` counts video frames, ``guidance`` is g in
-    ``uncond + g (cond - uncond)``.
+    ``model`` is one of the chain's, or a pipeline folder. ``scale`` enlarges every pixel to ``scale`` x ``scale``;
+    ``frames`` counts video frames, ``guidance`` is g in ``uncond + g (cond - uncond)``.
     """
 
     prompt: str
@@ -65,10 +67,12 @@ def generate(request: Request, layout: Layout) -> Made:
             model that has not been made, or a file that cannot be written.
     """
     _check_options(request)
-    pipeline = load_pipeline(layout, request.model)
+    of_chain = not _is_folder(request.model)
+    pipeline = load_pipeline(layout, request.model) if of_chain else load_folder(Path(request.model))
+    pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
     _check_steps(pipeline, request)
     frames = request.frames or pipeline.config.num_frames
-    _check_memory(pipeline, frames, passes=2 if request.model in GUIDED else 1)
+    _check_memory(pipeline, frames, passes=2 if _is_guided(request.model) else 1)
     pipeline.set_progress_bar_config(disable=None, desc="sampling", leave=False)  # None: only on a terminal
     videos = pipeline(
         [request.prompt],
@@ -105,6 +109,19 @@ def frame_limit(pipeline: TextToVideoPipeline, passes: int, free_bytes: float) -
     return int(free_bytes // (BYTES * max(unet, vae)))
 
 
+def _is_folder(model: str) -> bool:
+    """Whether a model is named by its folder: the chain's own names come first."""
+    return model not in get_args(ModelName) and (Path(model).is_dir() or len(Path(model).parts) > 1)
+
+
+def _is_guided(model: str) -> bool:
+    """Whether a model has an unconditional pass: the samplers of few-step students have none."""
+    if not _is_folder(model):
+        return model in GUIDED
+    scheduler = read_json(Path(model) / INDEX).get("scheduler", [])
+    return "LCMScheduler" not in scheduler
+
+
 def _check_steps(pipeline: TextToVideoPipeline, request: Request) -> None:
     """A student's consistency sampler subdivides the solver grid that it was distilled on."""
     most = pipeline.scheduler.config.get("original_inference_steps")
@@ -116,7 +133,7 @@ def _check_steps(pipeline: TextToVideoPipeline, request: Request) -> None:
 
 
 def _check_memory(pipeline: TextToVideoPipeline, frames: int, passes: int) -> None:
-    free = psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else psutil.virtual_memory().available
     limit = frame_limit(pipeline, passes, SHARE_OF_MEMORY * free)
     if frames > limit:
         raise UserError(
@@ -132,7 +149,7 @@ def _check_options(request: Request) -> None:
         raise UserError(f"cannot write {request.out}: only MP4 files are written", "give a name that ends in .mp4")
     if request.out.is_dir():
         raise UserError(f"cannot write {request.out}: it is a folder", "give the name of a file")
-    if request.negative is not None and request.model not in GUIDED:
+    if request.negative is not None and not _is_guided(request.model):
         raise UserError(
             f"{request.model} takes no negative prompt: a guidance-distilled student has no unconditional pass",
             f"leave --negative out, or choose --model {' or '.join(GUIDED)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from hummingbird.checkpoints.fetch import Options, fetch
 from hummingbird.checkpoints.store import Store
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
+from hummingbird.models.convert.networks import Network
 from hummingbird.params import Foundation, Params, PublicCheckpoints
 from hummingbird.runlog import SilentLog
 from hummingbird.stages import foundation
@@ -81,12 +83,17 @@ def test_damage_is_found_and_named(filled: Store, harm: str, problem: str, state
 
 
 def test_the_foundation_wants_its_checkpoints_whole(filled: Store) -> None:
+    kinds = (
+        *("unet", "vae", "text_encoder", "tokenizer", "dover", "recaptioner"),
+        *("image_reward", "video_reward"),
+    )
+    networks: Any = {"net": dict.fromkeys(kinds, Network(lambda source, target: None))}
     roles = PublicCheckpoints(**dict.fromkeys(PublicCheckpoints.model_fields, "net"))
     params = Params(foundation=Foundation(mode="checkpoints", checkpoints=roles))
-    with pytest.raises(UserError, match=r"here and intact.*cannot convert"):
-        foundation.run(params, Layout(), SilentLog())
     filled.path("net", "a.pt").unlink()
     with pytest.raises(UserError, match="not in checkpoints: net"):
-        foundation.run(params, Layout(), SilentLog())
+        foundation.run(params, Layout(), SilentLog(), networks)
     with pytest.raises(UserError, match=r"foundation\.checkpoints names none"):
         foundation.run(Params(foundation=Foundation(mode="checkpoints")), Layout(), SilentLog())
+    with pytest.raises(UserError, match="checkpoint 'net' holds no unet"):
+        foundation.run(params, Layout(), SilentLog())

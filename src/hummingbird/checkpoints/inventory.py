@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,15 @@ class Damage:
     name: str
     path: Path
     problem: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint whose files were read and are as recorded."""
+
+    name: str
+    folder: Path
+    records: tuple[Record, ...]
 
 
 def state(store: Store, name: str, row: Checkpoint) -> str:
@@ -77,6 +87,30 @@ def require(store: Store, names: Iterable[str], log: RunLog) -> dict[str, Path]:
         broken = " ".join(dict.fromkeys(item.name for item in damage))
         raise UserError(f"checkpoints are damaged:\n  {listed}", f"hummingbird checkpoints fetch {broken}")
     return {name: store.path(name, "") for name in chosen}
+
+
+def verified(store: Store, names: Iterable[str], log: RunLog) -> dict[str, Source]:
+    """Each checkpoint with what was recorded of its files, all of them verified.
+
+    Raises:
+        UserError: see :func:`require`; or a folder also holds files that were not fetched, such as those of an earlier
+            version.
+    """
+    found = {}
+    for name, folder in require(store, names, log).items():
+        records = read_records(store, name)
+        _refuse_others(folder, records)
+        found[name] = Source(name, folder, tuple(records.values()))
+    return found
+
+
+def _refuse_others(folder: Path, records: Mapping[str, Record]) -> None:
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    if others := sorted(files - records.keys()):
+        raise UserError(
+            f"{folder} holds files that were not fetched: {', '.join(others)}",
+            f"delete them, then run again: rm {shlex.join(str(folder / other) for other in others)}",
+        )
 
 
 def show(store: Store, table: Catalogue) -> None:

@@ -19,6 +19,7 @@ ModelName = Literal["teacher", "pruned", "stage1", "stage2", "reneg"]
 
 STUDENT_STEPS = 4
 STUDENT_GUIDANCE = 3.5
+INDEX = "model_index.json"  # of diffusers
 NEGATIVE_EMBEDDING = "negative_embedding.safetensors"
 
 
@@ -35,8 +36,14 @@ def require(path: Path, made_by: str) -> Path:
 
 
 def load_teacher(foundation: Path) -> TextToVideoPipeline:
-    """The foundation's teacher with its VAE and text encoder."""
+    """The foundation's teacher with its VAE and text encoder.
+
+    One that was converted is a pipeline folder, which says how the teacher is sampled; the miniature is sampled as the
+    pipeline's own defaults say.
+    """
     require(foundation / "unet", "foundation")
+    if (foundation / INDEX).is_file():
+        return load_folder(foundation)
     pipeline = TextToVideoPipeline(
         vae=AutoencoderKL.from_pretrained(foundation / "vae", dtype=torch.float32),
         text_encoder=CLIPTextModel.from_pretrained(foundation / "text_encoder", dtype=torch.float32),
@@ -45,6 +52,22 @@ def load_teacher(foundation: Path) -> TextToVideoPipeline:
         scheduler=DDIMScheduler.from_pretrained(foundation / "scheduler"),
     )
     return _frozen(pipeline)
+
+
+def load_folder(folder: Path) -> TextToVideoPipeline:
+    """The pipeline saved in ``folder``.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    if not (folder / INDEX).is_file():
+        raise UserError(f"{folder} holds no pipeline", f"name a folder with {INDEX}, or a model of the chain")
+    try:
+        return _frozen(TextToVideoPipeline.from_pretrained(folder, dtype=torch.float32))
+    except (OSError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"the pipeline in {folder} cannot be read: {error}", "make it again, or name another folder"
+        ) from error
 
 
 def student_pipeline(teacher: TextToVideoPipeline, unet: VideoUNet, solver_steps: int = 50) -> TextToVideoPipeline:

@@ -1,31 +1,38 @@
-"""Stage ``foundation``: fetch (or train) the teacher, the reward models and the helpers, verified and converted."""
+"""Stage ``foundation``: fetch (or train, or convert) the teacher, the reward models and the helpers, all verified."""
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
-from hummingbird.checkpoints.inventory import require
-from hummingbird.checkpoints.store import Store
 from hummingbird.errors import UserError
+from hummingbird.files import read_json
 from hummingbird.layout import Layout
-from hummingbird.models.checkpoints import fetch_folder, verify_folder
+from hummingbird.models.checkpoints import MANIFEST, fetch_folder, verify_folder
 from hummingbird.params import Foundation, Params
 from hummingbird.runlog import RunLog
 
+if TYPE_CHECKING:
+    from hummingbird.models.convert.networks import Networks
 
-def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
+
+def run(params: Params, layout: Layout, log: RunLog, networks: Networks | None = None) -> dict[str, float]:
     """Put every foundation model below ``layout.foundation``.
 
     ``fetch`` copies the folder ``foundation.source`` file by file against its manifest of sha256 sums; ``train`` makes
-    the models from nothing; ``checkpoints`` takes the public ones from the store.
+    the models from nothing; ``checkpoints`` converts the public ones of the store. A killed training or conversion goes
+    on after its last finished model.
+
+    Args:
+        networks: what the public checkpoints hold; none = the published networks.
 
     Raises:
-        UserError: the source or a file of it is missing, or a file is not what its manifest says.
+        UserError: the source or a file of it is missing, a file is not what its manifest or its name says, or the disk
+            is full. What was there stays.
     """
     settings = params.foundation
     if settings.mode == "checkpoints":
-        _convert(settings, layout, log)
-    if settings.mode == "train":
+        files = _convert(settings, layout, log, networks)
+    elif settings.mode == "train":
         from hummingbird.miniature.train import train_all
 
         train_all(layout.foundation, seed=params.seed, budget=settings.budget, log=log)
@@ -35,15 +42,17 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     return {"files": len(files), "bytes": sum(files.values())}
 
 
-def _convert(settings: Foundation, layout: Layout, log: RunLog) -> NoReturn:
-    """Verify the public checkpoints. They are not converted to this project's form yet, so that ends the stage."""
+def _convert(settings: Foundation, layout: Layout, log: RunLog, networks: Networks | None) -> dict[str, int]:
+    """Convert the public checkpoints; returns the sizes of the files made."""
+    from hummingbird.checkpoints.store import Store
+    from hummingbird.models.convert.networks import PUBLISHED
+    from hummingbird.pipelines.public import write_foundation
+
     if settings.checkpoints is None:
         raise UserError(
             "foundation.mode is checkpoints, but foundation.checkpoints names none",
             "name them as profiles/t2v-0.7b-mi250x4.yaml does",
         )
-    folders = require(Store(layout.root), settings.checkpoints.names, log)
-    raise UserError(
-        f"the public checkpoints are here and intact ({', '.join(folders)}), but this stage cannot convert them",
-        "take models that are converted: foundation.mode: fetch, foundation.source: their folder",
-    )
+    work = layout.work("foundation", "checkpoints")
+    write_foundation(settings.checkpoints, Store(layout.root), layout.foundation, work, log, networks or PUBLISHED)
+    return {name: entry["bytes"] for name, entry in read_json(layout.foundation / MANIFEST).items()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
+from transformers import CLIPTextConfig
 
 from hummingbird.errors import UserError, did_you_mean
 from hummingbird.models.convert import dover, text, unet, vae
@@ -37,8 +39,12 @@ VAE_CONFIG: dict[str, Any] = {
 _GUIDANCE = "time_cond_proj.weight"
 
 
-def load_unet(path: Path, name: str, dtype: torch.dtype | None = None) -> VideoUNet:
-    """A UNet, with a guidance embedding if the checkpoint has one. ``dtype``: none = as in the file.
+def load_unet(path: Path, network: str | Mapping[str, Any], dtype: torch.dtype | None = None) -> VideoUNet:
+    """A UNet, with a guidance embedding if the checkpoint has one.
+
+    Args:
+        network: a name of :data:`UNETS`, or arguments of :class:`VideoUNet` for another size.
+        dtype: of the parameters; none = as in the file.
 
     Raises:
         UserError: unknown name, or the file is damaged, refused, or of another network; see
@@ -47,30 +53,37 @@ def load_unet(path: Path, name: str, dtype: torch.dtype | None = None) -> VideoU
     """
     tensors = part(read_tensors(path), UNET)
     guidance = {"time_cond_proj_dim": tensors[_GUIDANCE].shape[-1]} if _GUIDANCE in tensors else {}
-    network = unet.build_unet(_named(name, UNETS) | guidance)
-    return load_public(network, unet.key_map(network), tensors, dtype)
+    made = unet.build_unet(_options(network, UNETS) | guidance)
+    return load_public(made, unet.key_map(made), tensors, dtype)
 
 
-def load_vae(path: Path, dtype: torch.dtype | None = None) -> AutoencoderKL:
-    """VideoCrafter2's autoencoder. Raises as :func:`load_unet` does."""
-    network = vae.build_vae(vae.config_from_public(VAE_CONFIG, VAE_CONFIG["z_channels"]))
+def load_vae(
+    path: Path, dtype: torch.dtype | None = None, public_config: Mapping[str, Any] = VAE_CONFIG
+) -> AutoencoderKL:
+    """VideoCrafter2's autoencoder, or one of another size. Raises as :func:`load_unet` does."""
+    network = vae.build_vae(vae.config_from_public(dict(public_config), public_config["z_channels"]))
     return load_public(network, vae.key_map(network), part(read_tensors(path), VAE), dtype)
 
 
-def load_text_tower(path: Path, dtype: torch.dtype | None = None) -> OpenClipTextTower:
-    """OpenCLIP ViT-H-14's text half, whole; see :func:`~hummingbird.models.text_tower.conditioning_tower` for what a
-    denoiser reads. Raises as :func:`load_unet` does."""
-    network = build_tower(text_config())
+def load_text_tower(
+    path: Path, dtype: torch.dtype | None = None, config: CLIPTextConfig | None = None
+) -> OpenClipTextTower:
+    """OpenCLIP's text half, whole (``config``: none = ViT-H-14's); see
+    :func:`~hummingbird.models.text_tower.conditioning_tower` for what a denoiser reads. Raises as :func:`load_unet`
+    does."""
+    network = build_tower(config or text_config())
     return load_public(network, text.key_map(network), part(read_tensors(path), TEXT), dtype)
 
 
-def load_dover(path: Path, name: str = "dover", dtype: torch.dtype | None = None) -> Dover:
-    """``dover`` or ``dover-mobile``. Raises as :func:`load_unet` does."""
-    network = dover.build_dover(_named(name, dover.PUBLISHED))
-    return load_public(network, dover.key_map(network), read_tensors(path), dtype)
+def load_dover(path: Path, network: str | Mapping[str, Any] = "dover", dtype: torch.dtype | None = None) -> Dover:
+    """``dover``, ``dover-mobile``, or one with other arguments of :class:`Dover`. Raises as :func:`load_unet` does."""
+    made = dover.build_dover(_options(network, dover.PUBLISHED))
+    return load_public(made, dover.key_map(made), read_tensors(path), dtype)
 
 
-def _named(name: str, known: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    if name not in known:
-        raise UserError(f"unknown architecture {name!r}", did_you_mean(name, known))
-    return known[name]
+def _options(network: str | Mapping[str, Any], known: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if not isinstance(network, str):
+        return dict(network)
+    if network not in known:
+        raise UserError(f"unknown architecture {network!r}", did_you_mean(network, known))
+    return known[network]
