@@ -94,7 +94,7 @@ ATTENTION = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_
         (
             TEACHER,
             edited("state_dict", put({"first_stage_model.encoder.conv_in.weight": torch.ones(8, 3, 3, 3)})),
-            r"vae from .*1 tensors have another shape: encoder\.conv_in\.weight \[8, 3, 3, 3\] instead of \[32,",
+            r"vae from .*1 of another shape: encoder\.conv_in\.weight \[8, 3, 3, 3\] instead of \[32,",
         ),
         (
             HPS,

@@ -92,3 +92,9 @@ def test_other_shapes_are_listed() -> None:
     with pytest.raises(UserError, match=r"1 of another shape: 0\.weight \[3, 3\] instead of \[2, 3\]"):
         public = {"w.weight": torch.ones(3, 3), "w.bias": torch.ones(2)}
         load_public(nn.Sequential(nn.Linear(3, 2, device="meta")), names, public)
+
+
+def test_quantised_weights_are_refused() -> None:
+    public = {"w.weight": torch.ones(2, 3, dtype=torch.int8), "w.bias": torch.ones(2)}
+    with pytest.raises(UserError, match=r"quantised; 1 of whole numbers: 0\.weight"):
+        load_public(nn.Sequential(nn.Linear(3, 2, device="meta")), KeyMap("this test", renamed({"w": "0"})), public)

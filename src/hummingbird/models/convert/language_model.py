@@ -13,11 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
 from hummingbird.errors import UserError
+from hummingbird.models.convert.keymap import counted
 from hummingbird.models.recaptioner import Recaptioner
 
 _KEPT = (".json", ".safetensors", ".txt", ".model", ".jinja")
 _AGAIN = "fetch it again, with all *.json and *.safetensors files of its repository"
-_SHOWN = 12
 
 
 def write_language_model(source: Path, target: Path) -> None:
@@ -56,9 +56,8 @@ def _require_all(source: Path, found: Mapping[str, Iterable[Any]]) -> None:
     lines = []
     for what in ("missing", "unexpected", "mismatched"):
         names = sorted(str(it[0] if isinstance(it, tuple) else it) for it in found[f"{what}_keys"])
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         if names:
-            lines.append(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}")
+            lines.append(counted(what, names))
     if lines:
         raise UserError(f"{source} does not hold the tensors of its config.json: {'; '.join(lines)}", _AGAIN)
 

@@ -30,10 +30,11 @@ def load_public(
         dtype: of the network's parameters; none = as they are in the file.
 
     Raises:
-        UserError: keys are missing or left over, shapes differ, or values are too large for ``dtype``.
+        UserError: keys are missing or left over, shapes differ, weights are whole numbers, or values are too large for
+            ``dtype``.
     """
     state = names.to_ours(public)
-    _check_shapes(names.what, network.state_dict(), state)
+    _check(names.what, network.state_dict(), state)
     overflown = []
     mappings = _file_mappings()
     for name, tensor in state.items():
@@ -51,7 +52,7 @@ def load_public(
     return network
 
 
-def _check_shapes(what: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def _check(what: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     wrong = [
         f"{name} {list(found[name].shape)} instead of {list(tensor.shape)}"
         for name, tensor in expected.items()
@@ -59,6 +60,12 @@ def _check_shapes(what: str, expected: Mapping[str, Tensor], found: Mapping[str,
     ]
     if wrong:
         raise UserError(f"the checkpoint is not {what}: {counted('of another shape', wrong)}", NEXT_STEP)
+    integers = [name for name, it in expected.items() if it.is_floating_point() and not found[name].is_floating_point()]
+    if integers:
+        raise UserError(
+            f"the checkpoint of {what} is quantised; {counted('of whole numbers', integers)}",
+            "use the file as it was published, in float32 or half precision",
+        )
 
 
 def _give_back(tensor: Tensor, mappings: list[range]) -> None:

@@ -13,8 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hummingbird.errors import UserError
-
-_SHOWN = 12  # names listed before the rest is only counted
+from hummingbird.models.convert.keymap import counted
 
 
 class Savable(Protocol):
@@ -34,9 +33,8 @@ def save_network(network: Savable, folder: Path) -> None:
     """
     wrong = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
     if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise UserError(
-            f"{len(wrong)} tensors hold infinite numbers or none at all: {', '.join(wrong[:_SHOWN])}{more}",
+            counted("tensors hold infinite numbers or none at all", wrong),
             "use a file that was saved as bfloat16 or float32: half precision overflows beyond 65504",
         )
     with _plain_disk_errors():
