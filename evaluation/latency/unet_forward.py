@@ -231,11 +231,11 @@ def main(
 
 
 def default_path(figures: dict[str, Any]) -> Path:
-    """Where the figures of this size, device and number of threads are kept."""
+    """Where the figures of this size, device, number of threads and these modes are kept."""
     where = figures["conditions"]
     parts = ["unet-forward", figures["name"], where["device"], f"{where['threads']}t" if "threads" in where else ""]
-    compiled = ["compiled"] if figures["plan"]["compiled"] else []
-    return RESULTS / (re.sub(r"[^a-z0-9]+", "-", " ".join(parts + compiled).lower()).strip("-") + ".json")
+    parts += [*figures["plan"]["modes"], "compiled" if figures["plan"]["compiled"] else ""]
+    return RESULTS / (re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-") + ".json")
 
 
 if __name__ == "__main__":

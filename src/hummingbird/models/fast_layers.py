@@ -51,7 +51,8 @@ class SplitGEGLU(GEGLU):
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if hidden_states.device.type != "cpu" or hidden_states.numel() < self.FEWEST:
             return super().forward(hidden_states, *args, **kwargs)
-        weights, biases = self.proj.weight.chunk(2), self.proj.bias.chunk(2)
+        weights = self.proj.weight.chunk(2)
+        biases = (None, None) if self.proj.bias is None else self.proj.bias.chunk(2)
         value, gate = (F.linear(hidden_states, w, b) for w, b in zip(weights, biases, strict=True))
         return F.gelu(gate).mul_(value)
 
@@ -115,7 +116,7 @@ class PlaceTransformer(TransformerTemporalModel):
 def quicken(network: nn.Module) -> None:
     """Give the layers of ``network`` the forms above, in place."""
     for module in network.modules():
-        if type(module) is nn.Conv3d and module.kernel_size[1:] == (1, 1):
+        if type(module) is nn.Conv3d and _is_over_frames(module):
             module.__class__ = FrameConv
         elif type(module) is GEGLU:
             module.__class__ = SplitGEGLU
@@ -123,3 +124,10 @@ def quicken(network: nn.Module) -> None:
             module.__class__ = RowwiseFeedForward
         elif type(module) is TransformerTemporalModel:
             module.__class__ = PlaceTransformer
+
+
+def _is_over_frames(conv: nn.Conv3d) -> bool:
+    """Whether each place is computed by itself."""
+    if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        return False
+    return conv.kernel_size[1:] == conv.stride[1:] == (1, 1) and conv.padding[1:] == (0, 0)
