@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from diffusers.models.activations import GEGLU
-from diffusers.models.attention import FeedForward
 from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel, TransformerTemporalModelOutput
 from torch import Tensor, nn
 
@@ -46,7 +44,7 @@ class SplitGEGLU(GEGLU):
     Shapes: [..., dim_in] -> [..., dim_out].
     """
 
-    FEWEST = 2**16  # values; for fewer of them another call costs more than it saves
+    FEWEST = 2**18  # values; for fewer of them another call costs more than it saves
 
     def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if hidden_states.device.type != "cpu" or hidden_states.numel() < self.FEWEST:
@@ -55,25 +53,6 @@ class SplitGEGLU(GEGLU):
         biases = (None, None) if self.proj.bias is None else self.proj.bias.chunk(2)
         value, gate = (F.linear(hidden_states, w, b) for w, b in zip(weights, biases, strict=True))
         return F.gelu(gate).mul_(value)
-
-
-class RowwiseFeedForward(FeedForward):
-    """The feed-forward layers of a transformer, some rows at a time on a CPU: what is between them stays in its cache.
-
-    Only without gradients, for which all of it has to be kept anyway.
-
-    Shapes: [..., C] -> [..., C'].
-    """
-
-    ROWS = 512  # a thread
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        whole = hidden_states.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling()
-        parts = hidden_states.flatten(0, -2).split(self.ROWS * torch.get_num_threads()) if not whole else ()
-        forward = super().forward
-        if len(parts) < 2:
-            return forward(hidden_states, *args, **kwargs)
-        return torch.cat([forward(part, *args, **kwargs) for part in parts]).unflatten(0, hidden_states.shape[:-1])
 
 
 class PlaceTransformer(TransformerTemporalModel):
@@ -120,8 +99,6 @@ def quicken(network: nn.Module) -> None:
             module.__class__ = FrameConv
         elif type(module) is GEGLU:
             module.__class__ = SplitGEGLU
-        elif type(module) is FeedForward:
-            module.__class__ = RowwiseFeedForward
         elif type(module) is TransformerTemporalModel:
             module.__class__ = PlaceTransformer
 
