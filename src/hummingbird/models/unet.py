@@ -18,10 +18,12 @@ from diffusers.configuration_utils import FrozenDict, register_to_config
 from diffusers.models.embeddings import TimestepEmbedding
 from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.transformers.transformer_temporal import TransformerTemporalModel
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
 
-from hummingbird.models.attention import SharedTextAttention
+from hummingbird.models.attention import FusedAttention, SharedTextAttention
+from hummingbird.models.fast_layers import quicken
 
 
 class PromptLayout(nn.Module):
@@ -119,6 +121,7 @@ class VideoUNet(UNet3DConditionModel):
         if time_cond_proj_dim is not None:  # starts as if there were no guidance embedding
             nn.init.zeros_(self.time_embedding.cond_proj.weight)
         self._adapt_blocks(temporal_dropout)
+        quicken(self)
 
     def _shorten_levels(self, counts: tuple[int, ...]) -> None:
         """Leave ``counts`` layers in each level, one more on the way up. An up level's last layer takes the skip of
@@ -139,9 +142,11 @@ class VideoUNet(UNet3DConditionModel):
                 for layer in module.modules():
                     if isinstance(layer, nn.Dropout):
                         layer.p = temporal_dropout
-            elif isinstance(module, Transformer2DModel):
+            elif isinstance(module, Transformer2DModel | TransformerTemporalModel):
+                reads_text = isinstance(module, Transformer2DModel)
                 for block in module.transformer_blocks:
-                    block.attn2.set_processor(SharedTextAttention())
+                    block.attn1.set_processor(FusedAttention())
+                    block.attn2.set_processor(SharedTextAttention() if reads_text else FusedAttention())
 
     def _forget_parent_config(self) -> None:
         """Keep only this class's own options in the configuration: loading would refuse those the parent adds."""
