@@ -44,7 +44,7 @@ def assert_same(layer: nn.Module, faster: nn.Module, inputs: Tensor, **options: 
 @pytest.fixture
 def _any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Choose the faster form even for what is small."""
-    monkeypatch.setattr(SplitGEGLU, "FEWEST", 0)
+    monkeypatch.setattr(SplitGEGLU, "NARROWEST", 0)
 
 
 @pytest.mark.parametrize(("batch", "frames", "height", "width"), [(1, 1, 1, 1), (2, 3, 5, 7), (1, 26, 2, 3)])
