@@ -88,7 +88,7 @@ def test_a_profile_becomes_the_parameters(root: Path) -> None:
     (root / "profiles/other.yaml").write_text(other)
     (root / "profiles/wrong.yaml").write_text(other.replace("seed: 4", "sede: 4"))
     before = (root / "params.yaml").read_text()
-    with pytest.raises(UserError, match=r"did you mean 'other'.*other, small, wrong"):
+    with pytest.raises(UserError, match="did you mean 'other'"):
         profiles.use_profile("othr", root)
     with pytest.raises(UserError, match="sede"):
         profiles.use_profile("wrong", root)

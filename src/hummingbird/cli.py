@@ -175,9 +175,10 @@ def parity(
     from hummingbird.parity.backends import make_setup
 
     setup = make_setup(device, dtype, attention)
+    found = run.run_folder(folder, setup)
     typer.echo(run.header())
     rows = []
-    for row in run.run_folder(folder, setup):
+    for row in found:
         rows.append(row)
         typer.secho(run.line(row), fg={"ok": None, "not run": "yellow"}.get(row.verdict, "red"))
     typer.echo(run.summary(rows))
@@ -199,8 +200,6 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be kept.")] = False,
 ) -> None:
     """Make a student of some of a teacher's blocks, or show its table: kept, dropped, parameters, operations."""
-    from hummingbird.prune.student import show_plan, write_student
-
     if ctx.invoked_subcommand is not None:
         if plan is not None or teacher is not None or out is not None or dry_run:
             name = ctx.invoked_subcommand
@@ -208,10 +207,14 @@ def prune(
     elif plan is None:
         raise UserError("no plan is given", "give --plan 0.7b, or see which blocks matter: hummingbird prune study")
     elif dry_run:
+        from hummingbird.prune.student import show_plan
+
         typer.echo(show_plan(plan, teacher))
     elif teacher is None or out is None:
         raise UserError("a student needs a teacher and a place", "give --teacher and --out, or look first: --dry-run")
     else:
+        from hummingbird.prune.student import write_student
+
         typer.echo(write_student(plan, teacher, out, guidance_dim))
 
 

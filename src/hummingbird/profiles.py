@@ -30,8 +30,8 @@ def find_profile(name: str, root: Path = Path()) -> Path:
     """
     known = profile_names(root)
     if name not in known:
-        hint = f"{did_you_mean(name, known)} (there are: {', '.join(known)})" if known else "profiles/ has none"
-        raise UserError(f"no profile {name!r}; {hint}", "name one of these, or none to go on with params.yaml")
+        hint = did_you_mean(name, known) if known else "profiles/ has none"
+        raise UserError(f"no profile {name!r}; {hint}", "see all: hummingbird profile list")
     return root / "profiles" / f"{name}.yaml"
 
 

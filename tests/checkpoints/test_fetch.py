@@ -102,7 +102,7 @@ def test_an_unpinned_file_is_pinned_by_its_first_fetch(store: Store, net: Checkp
     store.blob(sha256(DATA["a.pt"])).unlink()
     before = everything(store)
     site.files["/net/a.pt"] = DATA["b.pt"]
-    with pytest.raises(UserError, match=r"expected .*a\.pt\.dvc, written when it was first fetched"):
+    with pytest.raises(UserError, match=r"expected .*a\.pt\.dvc, written at the first fetch"):
         run(store, net)
     assert everything(store) == before
 

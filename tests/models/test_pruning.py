@@ -88,12 +88,29 @@ def test_plans_are_found_by_name_and_in_files(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     path.write_text("{down: [[0], [0]], up: [[0, 2], [0, 2]], mid_block: false}")
     assert find_plan(str(path)) == PruningPlan(((0,), (0,)), ((0, 2), (0, 2)), mid_block=False)
-    path.write_text("down: 3")
-    with pytest.raises(UserError, match="is no pruning plan"):
-        find_plan(str(path))
     with pytest.raises(UserError) as caught:
         find_plan("0.7B")
     assert "did you mean '0.7b'?" in caught.value.next_step
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("down: 3", "down"),
+        ("7", "the file"),
+        ("{down: [[0]", "line 1"),
+        ('{down: [[0], [0]], up: [[0, 2], [0, 2]], mid_block: "false"}', "mid_block"),
+        ("{down: [[0.9], [0]], up: [[0, 2], [0, 2]], mid_block: false}", "down"),
+        ("{down: ['01', [0]], up: [[0, 2], [0, 2]], mid_block: false}", "down"),
+        ("{down: [[0], [0]], up: [[0, 2], [0, 2]], mid_block: false, extra: 1}", "extra"),
+    ],
+)
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: str, problem: str) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match="is no pruning plan") as caught:
+        find_plan(str(path))
+    assert problem in caught.value.problem and "\n" not in caught.value.problem
 
 
 def test_the_table_adds_up(teacher: VideoUNet) -> None:

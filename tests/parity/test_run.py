@@ -181,6 +181,32 @@ def test_files_that_cannot_be_read_are_errors_and_the_others_still_run(golden: P
     assert not all_passed(rows)
 
 
+@pytest.mark.parametrize(
+    "name", ["vc2_unet_small", "vae_small", "clip_text_small", "dover_mobile_small", "cd_step", "open_clip_small"]
+)
+def test_lost_data_are_an_error(golden: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.json").write_bytes((golden / f"{name}.json").read_bytes())
+    [row] = run_folder(tmp_path, CPU)
+    assert row.verdict == "ERROR" and f"{name}.safetensors, which holds its tensors, is missing" in row.problem
+
+
+def test_data_without_their_description_are_an_error(golden: Path, tmp_path: Path) -> None:
+    for name in ("clip_tokens.json", "cd_step.safetensors"):
+        (tmp_path / name).write_bytes((golden / name).read_bytes())
+    rows = list(run_folder(tmp_path, CPU))
+    assert rows[0].verdict == "ERROR" and "cd_step.json, which says what it is, is missing" in rows[0].problem
+    assert verdicts(rows[1:]) == {"ok"} and not all_passed(rows)
+
+
+def test_a_lost_output_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = write_unet(tmp_path).with_suffix(".safetensors")
+    tensors = load_file(path)
+    del tensors["case/default/y"]
+    save_file(tensors, path)
+    rows = list(run_folder(tmp_path, CPU))
+    assert [row.verdict for row in rows] == ["ok", "ERROR"] and rows[1].problem == "it lacks case/default/y"
+
+
 def test_a_lost_weight_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = write_unet(tmp_path)
     tensors = load_file(path.with_suffix(".safetensors"))

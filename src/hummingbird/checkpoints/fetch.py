@@ -109,7 +109,8 @@ class _Fetcher:
         wanted = Wanted(file)
         if old and file.sha256 is None:
             pinned = file.model_copy(update={"sha256": old.sha256, "bytes": old.bytes})
-            wanted = Wanted(pinned, f"{self.store.imports}/{name}/{file.path}.dvc, written when it was first fetched")
+            record = f"{self.store.imports}/{name}/{file.path}.dvc"
+            wanted = Wanted(pinned, f"{record}, written at the first fetch; delete that to accept another")
         if old and old.sha256 == wanted.file.sha256 and self.store.is_intact(old.sha256):
             self.store.name(name, file.path, old.sha256)
             return None

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import torch
 import yaml
+from pydantic import ValidationError
 
 from hummingbird.errors import UserError, did_you_mean
+from hummingbird.explain import explain_errors
 from hummingbird.models.unet import VideoUNet, layer_counts
+from hummingbird.params import Section
 
 _LAYER_PARTS = ("resnets", "temp_convs", "attentions", "temp_attentions")
 _GUIDANCE = "time_embedding.cond_proj.weight"
@@ -34,6 +37,14 @@ class PruningPlan:
 
     down: tuple[tuple[int, ...], ...]
     up: tuple[tuple[int, ...], ...]
+    mid_block: bool
+
+
+class _PlanFile(Section):
+    """A plan as a file holds it: the fields of :class:`PruningPlan`, of exactly these types."""
+
+    down: list[list[int]]
+    up: list[list[int]]
     mid_block: bool
 
 
@@ -64,14 +75,18 @@ def find_plan(name: str) -> PruningPlan:
     if not path.is_file():
         raise UserError(f"there is no plan or file {name!r}", f"{did_you_mean(name, PLANS)}, or write a plan to a file")
     try:
-        content = yaml.safe_load(path.read_text())
-        down, up = (tuple(tuple(map(int, level)) for level in content[key]) for key in ("down", "up"))
-        return PruningPlan(down, up, mid_block=bool(content["mid_block"]))
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{path} is no pruning plan: {type(error).__name__}: {error}",
-            "write it as {down: [[0], [0]], up: [[0, 2], [0, 2]], mid_block: false}, the layers kept of each level",
-        ) from error
+        found = _PlanFile.model_validate(yaml.safe_load(path.read_text()))
+    except ValidationError as error:
+        problem = "; ".join(explain_errors(error, _PlanFile))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem = " ".join(str(error).split())
+    else:
+        down, up = (tuple(map(tuple, levels)) for levels in (found.down, found.up))
+        return PruningPlan(down, up, found.mid_block)
+    raise UserError(
+        f"{path} is no pruning plan: {problem}",
+        "write it as {down: [[0], [0]], up: [[0, 2], [0, 2]], mid_block: false}, the layers kept of each level",
+    )
 
 
 def key_map(plan: PruningPlan, teacher: VideoUNet) -> dict[str, str]:
@@ -173,7 +188,7 @@ def _describe(widths: tuple[int, int]) -> str:
 
 def _misfit(problem: str) -> UserError:
     return UserError(
-        f"the plan does not fit: {problem}", "choose other layers of that level; plan 0.7b is one that fits"
+        f"the plan does not fit: {problem}", "change the plan there; 0.7b and 0.9b are plans that fit VideoCrafter2"
     )
 
 

@@ -89,11 +89,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of golden file: how to recognise one by its content, and how to run it through our classes."""
+    """A kind of golden file: how to recognise one by its JSON, and how to run it through our classes.
+
+    Args:
+        has_tensors: whether there is a safetensors file beside the JSON.
+    """
 
     name: str
     matches: Callable[[Golden], bool]
     cases: Callable[[Golden, Setup], Iterator[Case]]
+    has_tensors: bool = True
 
 
 def has_keys(mapping: Mapping[str, Any], *keys: str) -> bool:

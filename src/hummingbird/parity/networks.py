@@ -34,7 +34,6 @@ def _is_unet(golden: Golden) -> bool:
     return (
         has_keys(golden.config, "cases", "middle_block")
         and has_keys(config, "model_channels", "num_res_blocks", "context_dim")
-        and has_keys(golden.tensors, "in/x", "in/timesteps", "in/context", "weights/input_blocks.0.0.weight")
         and not config.get("image_cross_attention", False)
     )
 
@@ -78,7 +77,7 @@ def _fps(case: dict[str, Any], inputs: dict[str, Tensor]) -> Tensor | None:
 
 
 def _is_vae(golden: Golden) -> bool:
-    return has_keys(golden.config, "ddconfig", "embed_dim") and has_keys(golden.tensors, "in/x", "in/z", "out/decoded")
+    return has_keys(golden.config, "ddconfig", "embed_dim")
 
 
 @torch.no_grad()
@@ -103,9 +102,7 @@ def _vae_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
 
 
 def _is_text_tower(golden: Golden) -> bool:
-    return has_keys(golden.config, "width", "heads", "layers", "vocab", "context_length") and has_keys(
-        golden.tensors, "in/tokens", "out/penultimate", "weights/ln_final.weight"
-    )
+    return has_keys(golden.config, "width", "heads", "layers", "vocab", "context_length")
 
 
 @torch.no_grad()

@@ -170,23 +170,21 @@ def preprocess_cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     yield from _compared(golden, ours, lambda name: 0 if name.endswith("_uint8") else PREPARED)
 
 
-def _has_weight(name: str) -> Callable[[Golden], bool]:
-    return lambda golden: f"weights/{name}" in golden.tensors
+def _configured(*keys: str) -> Callable[[Golden], bool]:
+    """Whether the original's configuration has all of these."""
+    return lambda golden: has_keys(golden.config.get("config", {}), *keys)
 
 
 def _is_preprocess(golden: Golden) -> bool:
-    return has_keys(golden.config, "target", "cases") and any(it.endswith("/turbo_video") for it in golden.tensors)
+    cases = golden.config.get("cases", {})
+    return "target" in golden.config and len(cases) > 0 and all("turbo_crop_offset" in it for it in cases.values())
 
 
 KINDS = [
-    Kind("open_clip", _has_weight("visual.conv1.weight"), open_clip_cases),
-    Kind("viclip", _has_weight("vision_encoder.temporal_positional_embedding"), viclip_cases),
-    Kind("internvideo2", _has_weight("vision_encoder.clip_projector.cross_attn.q_bias"), internvideo2_cases),
-    Kind(
-        "internvideo2_text",
-        _has_weight("text_encoder.bert.embeddings.word_embeddings.weight"),
-        internvideo2_text_cases,
-    ),
+    Kind("open_clip", _configured("vision_cfg", "text_cfg"), open_clip_cases),
+    Kind("viclip", _configured("vision", "text", "activation"), viclip_cases),
+    Kind("internvideo2", _configured("attn_pool_num_heads", "tubelet_size"), internvideo2_cases),
+    Kind("internvideo2_text", _configured("layers_run_fusion_layer", "text_proj"), internvideo2_text_cases),
 ]
 PREPARATION = [Kind("reward_preprocess", _is_preprocess, preprocess_cases)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -40,21 +41,24 @@ class Row:
 
 
 def run_folder(folder: Path, setup: Setup) -> Iterator[Row]:
-    """Run every golden file (``*.json``) in ``folder``, in the order of their names.
+    """Run every golden file in ``folder`` (``*.json``, and tensors that have lost theirs), in the order of their names.
 
     Raises:
         UserError: no such folder, or no golden file in it.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}", "name the folder of golden files")
-    paths = sorted(folder.glob("*.json"))
+    alone = [path for path in folder.glob("*.safetensors") if not path.with_suffix(".json").is_file()]
+    paths = sorted([*folder.glob("*.json"), *alone])
     if not paths:
         raise UserError(f"{folder} has no golden files (*.json)", "name the folder of golden files")
-    for path in paths:
-        yield from _run_file(path, setup)
+    return chain.from_iterable(_run_file(path, setup) for path in paths)
 
 
 def _run_file(path: Path, setup: Setup) -> Iterator[Row]:
+    if path.suffix != ".json":
+        yield Row(path.name, "?", problem=f"{path.stem}.json, which says what it is, is missing")
+        return
     try:
         golden = Golden.load(path)
         kind = kind_of(golden)
@@ -63,6 +67,9 @@ def _run_file(path: Path, setup: Setup) -> Iterator[Row]:
         return
     if kind is None:
         yield Row(path.name, problem="its kind is unknown here")
+        return
+    if kind.has_tensors and not golden.tensors:
+        yield Row(path.name, kind.name, problem=f"{path.stem}.safetensors, which holds its tensors, is missing")
         return
     rows = 0
     for row in _run_kind(path.name, kind, golden, setup):
@@ -79,6 +86,8 @@ def _run_kind(name: str, kind: Kind, golden: Golden, setup: Setup) -> Iterator[R
         with exact(setup):
             for case in kind.cases(golden, setup):
                 yield Row(name, kind.name, replace(case, tolerance=case.tolerance * factor))
+    except KeyError as error:
+        yield Row(name, kind.name, problem=f"it lacks {error.args[0]}")
     except (UserError, RuntimeError, ValueError, LookupError, TypeError) as error:
         text = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         yield Row(name, kind.name, problem=text.splitlines()[0][:200])

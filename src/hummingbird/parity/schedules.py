@@ -226,4 +226,4 @@ def _cases(golden: Golden, setup: Setup) -> Iterator[Case]:
             yield from handler(table)
 
 
-KINDS = [Kind("schedule tables", _is_tables, _cases)]
+KINDS = [Kind("schedule tables", _is_tables, _cases, has_tensors=False)]

@@ -28,4 +28,4 @@ def token_cases(config: dict[str, Any]) -> Iterator[Case]:
         yield Case.compare(repr(prompt[:32]), found, ids, 0)
 
 
-KINDS = [Kind("CLIP tokens", _is_tokens, _cases)]
+KINDS = [Kind("CLIP tokens", _is_tokens, _cases, has_tensors=False)]
