@@ -70,6 +70,18 @@ class Foundation(Section):
     checkpoints: PublicCheckpoints | None = None  # `checkpoints`: what is taken from the store
 
 
+class Preparation(Section):
+    """How a real video becomes clips. The generated world needs none of it."""
+
+    min_clip_s: Annotated[float, Field(ge=0.0)] = 0.5  # seconds; shorter clips are not kept
+    max_clip_s: Annotated[float, Field(gt=0.0)] = 20.0  # seconds; longer scenes are cut
+    scene_threshold: Annotated[float, Field(gt=1.0)] = 4.0  # a cut changes so many times more than the frames around it
+    max_short_side: Annotated[int, Field(ge=16)] = 720  # pixels; larger videos are scaled down
+    max_fps: Annotated[float, Field(ge=1.0)] = 60.0  # of faster videos every second, third, ... frame is left
+    crf: Annotated[int, Field(ge=0, le=51)] = 18  # of H.264, where a clip must be encoded again
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=8)] | None = 3  # of 64 that may differ; none = only exact ones
+
+
 class Download(Section):
     """The raw crawl: ``world`` (generated), or a folder and CSV of real clips in WebVid's format."""
 
@@ -82,8 +94,10 @@ class Download(Section):
     frames: Positive = 8
     size: Positive = 32
     fps: Positive = 8
-    clips_per_shard: Positive = 256
+    clips_per_shard: Positive = 256  # rows of the source to a shard
+    shard_mb: Positive = 1024  # MB; a shard that would grow larger is continued in another
     min_frames: Positive = 8  # shorter clips are not kept
+    preparation: Preparation = Preparation()
 
 
 class VqaFilter(Section):
