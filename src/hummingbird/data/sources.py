@@ -45,6 +45,7 @@ class RawClip:
     source: str
     video: bytes = b""
     info: video_io.VideoInfo | None = None
+    path: Path | None = None  # of a video that is yet to be prepared
     problem: str = ""
     truth: dict[str, Any] | None = None
 
@@ -56,8 +57,8 @@ class ClipSource(Protocol):
 
     def clip(self, index: int) -> RawClip: ...
 
-    def fingerprint(self) -> str:
-        """Changes whenever the same index and parameters could give another clip."""
+    def digest(self, first: int, stop: int) -> str:
+        """Changes whenever one of these clips could be another with the same parameters."""
 
 
 def _truth(clip_id: str, clip: world.Clip, dirtied: bool) -> dict[str, Any]:
@@ -93,9 +94,9 @@ class WorldSource:
             truth=_truth(clip_id, made, dirtied),
         )
 
-    def fingerprint(self) -> str:
+    def digest(self, first: int, stop: int) -> str:
         code = b"".join(Path(module.__file__ or "").read_bytes() for module in (world, spoil, sloppy))
-        return hashlib.sha256(code).hexdigest()
+        return hashlib.sha256(code + f"{first}-{stop}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -155,18 +156,15 @@ class FolderSource:
         path = self._find(row)
         if path is None:
             return raw(problem="missing: no such file")
-        try:
-            video = path.read_bytes()
-            info = video_io.probe(video)
-        except OSError as error:
-            return raw(problem=f"missing: {error.strerror}")
-        except video_io.VideoError as error:
-            return raw(problem=f"unreadable: {error}")
-        return raw(video=video, info=info, problem="" if caption else "no_caption")
+        return raw(path=path, problem="" if caption else "no_caption")
 
-    def fingerprint(self) -> str:
-        files = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self.folder.rglob("*") if p.is_file())
-        return hashlib.sha256(f"{self.csv.read_bytes()!r} {files}".encode()).hexdigest()
+    def digest(self, first: int, stop: int) -> str:
+        total = hashlib.sha256()
+        for row in self.rows[first:stop]:
+            path = self._find(row)
+            file = (path.stat().st_size, path.stat().st_mtime_ns) if path else None
+            total.update(f"{row} {path} {file}\n".encode())
+        return total.hexdigest()
 
 
 def open_source(params: Download) -> ClipSource:
