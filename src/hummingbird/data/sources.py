@@ -95,7 +95,8 @@ class WorldSource:
         )
 
     def digest(self, first: int, stop: int) -> str:
-        code = b"".join(Path(module.__file__ or "").read_bytes() for module in (world, spoil, sloppy))
+        files = [*(Path(module.__file__ or "") for module in (world, spoil, sloppy)), Path(__file__)]
+        code = b"".join(path.read_bytes() for path in files)
         return hashlib.sha256(code + f"{first}-{stop}".encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from hummingbird import data
+from hummingbird.data import preparation, shards, video_io
 from hummingbird.data.blocks import Block, finish_block, finished_shards, plan_blocks
 from hummingbird.data.clips import clip_table, reason_counts, write_table
 from hummingbird.data.duplicates import mark_duplicates
@@ -97,9 +97,10 @@ def _make_blocks(params: Download, source: ClipSource, work: Path, log: RunLog) 
 
 def _work_key(params: Download) -> str:
     """Of everything but the items that shapes a shard: settings, code and the libraries that decode and encode."""
-    code = b"".join(path.read_bytes() for path in sorted(Path(data.__path__[0]).rglob("*.py")))
+    files = [*sorted(Path(preparation.__path__[0]).glob("*.py")), Path(video_io.__file__), Path(shards.__file__)]
+    code = b"".join(path.read_bytes() for path in files)
     versions = [metadata.version(name) for name in ("av", "opencv-python-headless", "scenedetect-headless")]
-    settings = params.model_dump_json(exclude={"clips"})
+    settings = params.model_dump_json(exclude={"clips": True, "preparation": {"near_duplicate_bits"}})
     return hashlib.sha256(f"{settings} {versions}".encode() + code).hexdigest()[:16]
 
 
