@@ -28,7 +28,8 @@ SCHEMA: dict[str, pl.DataType] = {
     "height": pl.Int32(),
     "num_frames": pl.Int32(),  # that really decode
     "sha256": pl.String(),  # of the video file
-    "source": pl.String(),  # `world`, or the folder's name
+    "source": pl.String(),  # `world`, or the name of the folder, CSV, bucket or dataset
+    "source_id": pl.String(),  # what the source calls it: repeated and unsafe names are others in `clip_id`
     "kept": pl.Boolean(),
     "reason": pl.String(),  # why it is not kept: `code` or `code: detail`; "" while it is
 }

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from hummingbird.data.clips import clip_table, reason_counts, write_table
+from hummingbird.data.fetching import fetch, forget, forget_unfinished
+from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, write_shard
 from hummingbird.data.sheets import save_sheet, table_sheet
-from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, open_source
+from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, Source, open_source
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
 from hummingbird.layout import Layout
-from hummingbird.params import Download, Params
+from hummingbird.params import Download, Fetch, Params
 from hummingbird.runlog import RunLog
-from hummingbird.workers import worker_pool
+from hummingbird.workers import lazy_map, worker_pool
+
+_Groups = Generator[list[RawClip], None, None]  # the clips of each item, or of each number of a generated source
+_AHEAD = 16  # videos in memory that wait for one before them
 
 
-def _draw(source: ClipSource, pool: ProcessPoolExecutor | None, first: int, last: int) -> Iterator[RawClip]:
-    if pool is None:
-        return map(source.clip, range(first, last))
-    return pool.map(source.clip, range(first, last), chunksize=8)
+def _drawn(source: ClipSource, spans: Iterable[range], pool: ProcessPoolExecutor | None) -> _Groups:
+    """The clips of a generated source, each as a list of one."""
+    for span in spans:
+        clips = map(source.clip, span) if pool is None else pool.map(source.clip, span, chunksize=8)
+        yield from ([clip] for clip in clips)
+
+
+def _fetched(
+    source: Source, spans: Iterable[range], pool: ProcessPoolExecutor | None, params: Fetch, folder: Path, journal: Path
+) -> _Groups:
+    """The clips of each item of a source. Fetching goes on, and into the next shard, while they are looked at."""
+    items = itertools.chain.from_iterable(source.items(span.start, span.stop) for span in spans)
+    with closing(fetch(items, params, folder, root=source.root, journal=journal)) as fetched:
+        yield from lazy_map(pool, clips_of, fetched, ahead=_AHEAD)
 
 
 def _row(clip: RawClip, shard: str, key: str, min_frames: int) -> dict[str, Any]:
@@ -45,6 +62,7 @@ def _row(clip: RawClip, shard: str, key: str, min_frames: int) -> dict[str, Any]
         "num_frames": clip.info.num_frames if clip.info else None,
         "sha256": hashlib.sha256(clip.video).hexdigest() if clip.video else None,
         "source": clip.source,
+        "source_id": clip.source_id or clip.clip_id,
         "kept": not problem,
         "reason": problem,
     }
@@ -70,24 +88,33 @@ def _make_shard(clips: Iterator[RawClip], first: int, folder: Path, name: str, p
     write_table(clip_table(rows), folder / f"{name}.rows.parquet")
 
 
-def _make_shards(params: Download, source: ClipSource, work: Path, log: RunLog) -> list[str]:
+def _make_shards(params: Download, source: Source | ClipSource, work: Path, log: RunLog) -> list[str]:
     """Make every shard that ``work`` does not hold already; names of all of them, in order."""
     starts = range(0, len(source), params.clips_per_shard)
-    names = [f"{number:05d}" for number in range(len(starts))]
-    left = [(n, s) for n, s in zip(names, starts, strict=True) if not (work / f"{n}.rows.parquet").is_file()]
-    clips_left = sum(min(params.clips_per_shard, len(source) - start) for _, start in left)
-    with worker_pool(clips_left) as pool:
-        for name, start in left:
-            stop = min(start + params.clips_per_shard, len(source))
-            clips = log.progress(_draw(source, pool, start, stop), f"shard {name}", total=stop - start)
-            _make_shard(clips, start, work, name, params)
-    return names
+    spans = {
+        f"{number:05d}": range(start, min(start + starts.step, len(source))) for number, start in enumerate(starts)
+    }
+    left = {name: span for name, span in spans.items() if not (work / f"{name}.rows.parquet").is_file()}
+    files = work.parent / "fetched" if params.fetch.keep else work / "fetched"
+    with worker_pool(sum(map(len, left.values()))) as pool:
+        if isinstance(source, ClipSource):
+            groups = _drawn(source, left.values(), pool)
+        else:
+            groups = _fetched(source, left.values(), pool, params.fetch, files, work / "journal.sqlite")
+        with closing(groups):
+            for name, span in left.items():
+                taken = log.progress(itertools.islice(groups, len(span)), f"shard {name}", total=len(span))
+                _make_shard(itertools.chain.from_iterable(taken), span.start, work, name, params)
+                if not isinstance(source, ClipSource) and not params.fetch.keep:
+                    forget(files, source.items(span.start, span.stop))
+    forget_unfinished(files)
+    return list(spans)
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     """Write ``data/raw`` (shards and clip table), the truth table and a contact sheet.
 
-    A killed run continues after its last finished shard.
+    A killed run continues after its last finished shard, and fetches nothing again.
 
     Raises:
         UserError: the source cannot be used, no clip of it can, or the disk cannot be written to.
@@ -104,7 +131,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         why = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise UserError(
             f"no clip of {params.download.source} can be used: {why}",
-            "look at download.source, download.csv and download.min_frames in params.yaml",
+            "look at download.source, .csv, .fetch and .min_frames in params.yaml",
         )
     truth = pl.concat([pl.read_parquet(work / f"{name}.truth.parquet") for name in names])
     write_table(truth, layout.truth)
