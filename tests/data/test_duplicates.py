@@ -107,6 +107,12 @@ def test_later_clips_are_marked_and_dropped_with_a_reason() -> None:
     }
 
 
+def test_duplicates_may_be_marked_only() -> None:
+    marked = mark_duplicates(CLIPS, 3, drop=False)
+    assert dict(marked.filter(pl.col("duplicate_of") != "").select("clip_id", "duplicate_of").iter_rows()) == MARKS
+    assert marked.drop("duplicate_of").equals(CLIPS.drop("duplicate_of"))
+
+
 def test_the_order_of_the_rows_decides_nothing() -> None:
     expected = mark_duplicates(CLIPS, 3)
     for seed in range(5):

@@ -12,10 +12,10 @@ import pytest
 
 from hummingbird import workers
 from hummingbird.data.clips import read_table
-from hummingbird.data.preparation import intake
-from hummingbird.data.preparation.intake import ReadyClip
+from hummingbird.data.fetching import Fetched
+from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, iter_videos, read_shard, write_shard
-from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, WorldSource
+from hummingbird.data.sources import TRUTH_SCHEMA, RawClip, WorldSource
 from hummingbird.data.video_io import encode_mp4
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
@@ -205,18 +205,18 @@ def test_a_crawl_that_grows_touches_only_new_shards(
     inodes = {path.name: path.stat().st_ino for path in (layout.raw / "shards").iterdir()}
     table = read_table(layout.clip_table("download"))
     shutil.rmtree(layout.raw)  # as DVC does before it runs a stage again
-    seen: list[int] = []
+    seen: list[str] = []
 
-    def take_in(source: ClipSource, settings: Preparation, index: int) -> list[ReadyClip]:
-        seen.append(index)
-        return intake.take_in(source, settings, index)
+    def watched(fetched: Fetched, settings: Preparation) -> list[RawClip]:
+        seen.append(fetched.item.clip_id)
+        return clips_of(fetched, settings)
 
-    monkeypatch.setattr(download, "take_in", take_in)
+    monkeypatch.setattr(download, "clips_of", watched)
     grow(crawl, "9,http://host/good.mp4,PT1S,page,the good clip again", "10,http://host/other.mp4,PT1S,page,a new one")
     video = np.random.default_rng(1).integers(0, 256, (12, 32, 48, 3), dtype=np.uint8)
     (Path(crawl["source"]) / "other.mp4").write_bytes(encode_mp4(video, 8))
     download.run(params, layout, SilentLog())
-    assert seen == [5, 6]
+    assert seen == ["9", "10"]
     assert before.items() <= contents(layout.raw / "shards").items()
     assert inodes.items() <= {path.name: path.stat().st_ino for path in (layout.raw / "shards").iterdir()}.items()
     grown = read_table(layout.clip_table("download"))

@@ -108,8 +108,9 @@ def _first_originals(values: Hashes, distance: int) -> Ranks:
     return found
 
 
-def mark_duplicates(table: pl.DataFrame, near_bits: int | None) -> pl.DataFrame:
-    """A clip table with ``duplicate_of`` filled in and duplicates dropped, ``duplicate`` or ``near_duplicate``.
+def mark_duplicates(table: pl.DataFrame, near_bits: int | None, *, drop: bool = True) -> pl.DataFrame:
+    """A clip table with ``duplicate_of`` filled in; with ``drop``, duplicates are kept no longer, for the reason
+    ``duplicate`` or ``near_duplicate``.
 
     The earlier clip in the source (by ``key``) is the original, whatever the order of the rows; so clips that are added
     never turn an older one into a duplicate. Clips without a hash, and those dropped before, are left as they are.
@@ -138,8 +139,8 @@ def mark_duplicates(table: pl.DataFrame, near_bits: int | None) -> pl.DataFrame:
         .join(marks.rename({"duplicate_of": "found"}), on="row", how="left", maintain_order="left")
         .with_columns(
             pl.coalesce("found", "duplicate_of").alias("duplicate_of"),
-            (pl.col("kept") & pl.col("found").is_null()).alias("kept"),
-            pl.when(pl.col("found").is_null()).then("reason").otherwise(why).alias("reason"),
+            (pl.col("kept") & (pl.col("found").is_null() | (not drop))).alias("kept"),
+            pl.when(pl.col("found").is_null() | (not drop)).then("reason").otherwise(why).alias("reason"),
         )
         .drop("row", "found", "code")
     )
