@@ -70,20 +70,53 @@ class Foundation(Section):
     checkpoints: PublicCheckpoints | None = None  # `checkpoints`: what is taken from the store
 
 
+class Preparation(Section):
+    """How a real video becomes clips. The generated world needs none of it."""
+
+    min_clip_s: Annotated[float, Field(ge=0.0)] = 0.5  # seconds; shorter clips are not kept
+    max_clip_s: Annotated[float, Field(gt=0.0)] = 20.0  # seconds; longer scenes are cut
+    scene_threshold: Annotated[float, Field(gt=1.0)] = 4.0  # a cut changes so many times more than the frames around it
+    max_short_side: Annotated[int, Field(ge=16)] = 720  # pixels; larger videos are scaled down
+    max_fps: Annotated[float, Field(ge=1.0)] = 60.0  # of faster videos every second, third, ... frame is left
+    crf: Annotated[int, Field(ge=0, le=51)] = 18  # of H.264, where a clip must be encoded again
+    duplicates: Literal["drop", "mark"] = "drop"  # `mark` keeps them, and says what they repeat
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=8)] | None = 3  # of 64 that may differ; none = only exact ones
+
+
+class Fetch(Section):
+    """How videos are fetched from other machines, and what is refused."""
+
+    schemes: tuple[Literal["http", "https", "s3", "file"], ...] = ("http", "https", "s3", "file")
+    allow_private: bool = False  # addresses of this machine and of networks that are not the internet
+    connections: Positive = 32  # at once
+    per_host: Positive = 8  # of them to one server or bucket
+    tries: Positive = 4  # in a row without a single new byte
+    pause_s: Annotated[float, Field(gt=0)] = 1.0  # before the second try; doubles each time
+    max_pause_s: Annotated[float, Field(gt=0)] = 60.0  # a server that asks for a longer one is left alone
+    timeout_s: Annotated[float, Field(gt=0)] = 30.0  # of silence
+    max_time_s: Annotated[float, Field(gt=0)] = 600.0  # for one video, with all tries
+    max_mb: Annotated[float, Field(gt=0)] = 1000.0  # of one video
+    keep: bool = True  # what was fetched, after it has gone into a shard: no later run fetches it again
+
+
 class Download(Section):
-    """The raw crawl: ``world`` (generated), or a folder and CSV of real clips in WebVid's format."""
+    """The raw crawl: ``world`` (generated), or what a CSV, a folder, a bucket or a dataset names (docs/curation.md)."""
 
     source: str = "world"
-    csv: str | None = None
-    clips: Positive = 1024
+    format: str | None = None  # a name of sources.FORMATS or `module:name`; none = what the source looks like
+    csv: str | None = None  # none = the source itself, or `clips.csv` in it
+    fetch: Fetch = Fetch()
+    clips: Positive = 1024  # at most so many
     world_seed: int = 11
     spoilt_share: Fraction = 0.4
     sloppy_share: Fraction = 0.5
     frames: Positive = 8
     size: Positive = 32
     fps: Positive = 8
-    clips_per_shard: Positive = 256
+    clips_per_shard: Positive = 256  # rows of the source to a shard
+    shard_mb: Positive = 1024  # MB; a shard that would grow larger is continued in another
     min_frames: Positive = 8  # shorter clips are not kept
+    preparation: Preparation = Preparation()
 
 
 class VqaFilter(Section):

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from hummingbird.checkpoints import bucket, sources, transfer
+from hummingbird.checkpoints import sources, transfer
 from hummingbird.checkpoints.store import Store
+from hummingbird.streams import bucket
 
 
 @dataclass

@@ -10,12 +10,12 @@ import pytest
 
 from hummingbird import s3
 from hummingbird.checkpoints import transfer as module
-from hummingbird.checkpoints.bucket import BucketSource
 from hummingbird.checkpoints.catalogue import File
-from hummingbird.checkpoints.partial import Partial
 from hummingbird.checkpoints.transfer import Wanted, transfer
 from hummingbird.errors import UserError
 from hummingbird.runlog import SilentLog
+from hummingbird.streams.bucket import BucketSource
+from hummingbird.streams.partial import Partial
 
 DATA = random.Random(1).randbytes(9000)
 SOURCE = BucketSource("s3://weights/net/model.pt")

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from hummingbird.checkpoints.catalogue import File
-from hummingbird.checkpoints.partial import Partial
 from hummingbird.checkpoints.sources import FileSource, HttpSource
 from hummingbird.checkpoints.transfer import TRIES, Wanted, take_link, transfer
 from hummingbird.errors import UserError
 from hummingbird.runlog import SilentLog
+from hummingbird.streams.partial import Partial
 
 DATA = random.Random(1).randbytes(20_000)
 OTHER = random.Random(2).randbytes(20_000)

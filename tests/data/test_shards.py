@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from hummingbird.data.clips import SCHEMA, clip_table
-from hummingbird.data.shards import Sample, iter_clips, iter_videos, read_shard, write_shard
+from hummingbird.data.shards import Sample, ShardWriter, iter_clips, iter_videos, read_shard, write_shard
 from hummingbird.data.video_io import encode_mp4
 from hummingbird.errors import UserError
 
@@ -47,6 +47,33 @@ def test_shards_have_webdatasets_layout_and_read_back(folder: Path, samples: lis
 def test_bytes_depend_on_the_samples_alone(folder: Path, samples: list[Sample]) -> None:
     write_shard(folder / "again/0.tar", samples[:3])
     assert (folder / "again/0.tar").read_bytes() == (folder / "0.tar").read_bytes()
+
+
+def test_a_shard_that_would_grow_too_large_is_continued_in_another(tmp_path: Path, samples: list[Sample]) -> None:
+    two = len(samples[0].video) + len(samples[1].video)
+    with ShardWriter(tmp_path, "7", two) as writer:
+        placed = [writer.add(sample) for sample in samples]
+    assert placed == ["7.tar", "7.tar", "7-01.tar", "7-01.tar", "7-02.tar"]
+    assert writer.shards == ["7.tar", "7-01.tar", "7-02.tar"]
+    assert [sample for shard in writer.shards for sample in read_shard(tmp_path / shard)] == samples
+    write_shard(tmp_path / "same.tar", samples[:2])
+    assert (tmp_path / "same.tar").read_bytes() == (tmp_path / "7.tar").read_bytes()
+
+
+def test_a_sample_larger_than_a_shard_gets_its_own(tmp_path: Path, samples: list[Sample]) -> None:
+    with ShardWriter(tmp_path, "7", 1) as writer:
+        assert [writer.add(sample) for sample in samples[:2]] == ["7.tar", "7-01.tar"]
+
+
+def test_a_writer_that_fails_leaves_whole_shards_only(tmp_path: Path, samples: list[Sample]) -> None:
+    with pytest.raises(RuntimeError, match="the source broke"), ShardWriter(tmp_path, "7", 1) as writer:
+        writer.add(samples[0])
+        writer.add(samples[1])
+        raise RuntimeError("the source broke")
+    assert [path.name for path in tmp_path.iterdir()] == ["7.tar"]
+    with ShardWriter(tmp_path / "none", "7", 1):
+        pass
+    assert not (tmp_path / "none").exists()
 
 
 def test_clips_come_in_the_order_of_the_table(folder: Path, samples: list[Sample]) -> None:

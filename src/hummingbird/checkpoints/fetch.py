@@ -8,11 +8,12 @@ from pathlib import Path
 from hummingbird.checkpoints.catalogue import Catalogue, Checkpoint, File
 from hummingbird.checkpoints.imports import Record, read_records, write_record
 from hummingbird.checkpoints.origins import resolve
-from hummingbird.checkpoints.sources import FileSource, Source, UnavailableError
+from hummingbird.checkpoints.sources import FileSource, Source
 from hummingbird.checkpoints.store import Store
 from hummingbird.checkpoints.transfer import Wanted, take_link, transfer
 from hummingbird.errors import UserError
 from hummingbird.runlog import RunLog
+from hummingbird.streams.stream import UnavailableError
 
 
 @dataclass(frozen=True)

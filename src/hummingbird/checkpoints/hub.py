@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hummingbird.checkpoints.catalogue import Checkpoint, File
-from hummingbird.checkpoints.sources import BY_HAND, FileSource, HttpSource, Source, UnavailableError
+from hummingbird.checkpoints.sources import BY_HAND, FileSource, HttpSource, Source
+from hummingbird.streams.stream import UnavailableError
 
 _ADDRESS = re.compile(r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<path>.+))?")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hummingbird.checkpoints.bucket import BucketSource
 from hummingbird.checkpoints.catalogue import Checkpoint, File
 from hummingbird.checkpoints.hub import hub_files, hub_source
-from hummingbird.checkpoints.sources import FileSource, HttpSource, Source, UnavailableError
+from hummingbird.checkpoints.sources import FileSource, HttpSource, Source
 from hummingbird.errors import UserError
+from hummingbird.streams.bucket import BucketSource
+from hummingbird.streams.stream import UnavailableError
 
 
 def resolve(name: str, row: Checkpoint, origin: str | Path) -> list[tuple[File, Source]]:

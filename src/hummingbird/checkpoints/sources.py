@@ -1,14 +1,9 @@
-"""Where bytes come from: a web server, an S3 bucket, a local file. Each can go on from an offset.
-
-A source never mixes two versions of a file: it is asked to go on from ``offset`` of ``version``, and a stream that
-starts at 0 says that it could not.
-"""
+"""Where checkpoints come from, besides S3: a web server, a local file. Each can go on from an offset."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,51 +11,28 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from hummingbird.errors import UserError
+from hummingbird.streams import stream as streams
+from hummingbird.streams.stream import (
+    CHUNK,
+    TRANSIENT,
+    InterruptedTransferError,
+    Stream,
+    UnavailableError,
+    extent,
+    must_restart,
+    range_headers,
+    version_of,
+)
 
-CHUNK = 1 << 20
 BY_HAND = "or get the file by hand and give it with --from"
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-_TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
-class InterruptedTransferError(Exception):
-    """The transfer broke for a reason that may pass: what has come is good, and trying again may bring the rest."""
-
-
-class UnavailableError(UserError):
-    """A source that has no such file, does not give it, or does not answer: another one may."""
-
-
-@dataclass(frozen=True)
-class Stream:
-    """The bytes of a file from ``start`` on. ``version`` names this content of it, or is empty."""
-
-    start: int
-    total: int | None
-    version: str
-    chunks: Iterator[bytes]
-    sha256: str | None = None  # of the whole file, if the source states it
-
-
-class Source(Protocol):
+class Source(streams.Source, Protocol):
     """One file at one place."""
-
-    @property
-    def address(self) -> str:
-        """How the place is written for users; holds no secret."""
 
     @property
     def url(self) -> str | None:
         """Address that DVC understands; None for a place that other machines do not have."""
-
-    def open(self, offset: int, version: str) -> AbstractContextManager[Stream]:
-        """The bytes from ``offset`` on, if the file still is ``version``; else from 0 on.
-
-        Raises:
-            UnavailableError: the file is not there, or may not be read.
-            InterruptedTransferError: the transfer broke; also while the stream is read.
-        """
 
 
 @dataclass(frozen=True)
@@ -86,24 +58,20 @@ class HttpSource:
 
     @contextmanager
     def open(self, offset: int, version: str) -> Iterator[Stream]:
-        headers = {"Accept-Encoding": "identity", **self.headers}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-            if version:
-                headers["If-Range"] = version
+        headers = {**range_headers(offset, version), **self.headers}
         timeout = httpx.Timeout(60, connect=10)
         with _explained(self.address), httpx.Client(follow_redirects=True, timeout=timeout) as client:
             with client.stream("GET", self.location, headers=headers) as response:
-                if not _must_restart(response, offset, version):
+                if not must_restart(response, offset, version):
                     yield self._stream(response)
                     return
-            headers = {name: value for name, value in headers.items() if name not in ("Range", "If-Range")}
+            headers = {**range_headers(0, ""), **self.headers}
             with client.stream("GET", self.location, headers=headers) as response:
                 yield self._stream(response)
 
     def _stream(self, response: httpx.Response) -> Stream:
         code, kind = response.status_code, response.headers.get("Content-Type", "")
-        if code in _TRANSIENT:
+        if code in TRANSIENT:
             raise InterruptedTransferError(f"the server answers {code} {response.reason_phrase}")
         if code in (401, 403):
             raise UnavailableError(f"{self.address} may not be fetched ({code})", f"{self.refused}, {BY_HAND}")
@@ -121,35 +89,8 @@ class HttpSource:
             raise UnavailableError(
                 f"{self.address} comes compressed, against the request", f"use another address, {BY_HAND}"
             )
-        start, total = _extent(response)
-        return Stream(start, total, _version(response), response.iter_raw(CHUNK), self.sha256)
-
-
-def _must_restart(response: httpx.Response, offset: int, version: str) -> bool:
-    """Whether the server's answer to a range request is of no use: past the end, other bytes, or another version."""
-    if response.status_code == 416:
-        return True
-    if response.status_code != 206:
-        return False
-    found = _version(response)
-    return _extent(response)[0] != offset or bool(version and found and found != version)
-
-
-def _extent(response: httpx.Response) -> tuple[int, int | None]:
-    """First byte of the answer, and size of the whole file."""
-    if response.status_code == 206:
-        match = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if match is None:
-            return -1, None
-        return int(match[1]), None if match[2] == "*" else int(match[2])
-    length = response.headers.get("Content-Length")
-    return 0, int(length) if length else None
-
-
-def _version(response: httpx.Response) -> str:
-    """What If-Range accepts: a strong entity tag, else the date of the last change."""
-    tag: str = response.headers.get("ETag", "")
-    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+        start, total = extent(response)
+        return Stream(start, total, version_of(response), response.iter_raw(CHUNK), self.sha256)
 
 
 @contextmanager

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from hummingbird.checkpoints.partial import Partial
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy
 from hummingbird.models.checkpoints import sha256
+from hummingbird.streams.partial import Partial
 
 FOLDER = "checkpoints"
 

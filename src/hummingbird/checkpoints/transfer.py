@@ -8,11 +8,12 @@ import time
 from dataclasses import dataclass
 
 from hummingbird.checkpoints.catalogue import File
-from hummingbird.checkpoints.partial import Digest, Partial
-from hummingbird.checkpoints.sources import CHUNK, FileSource, InterruptedTransferError, Source
+from hummingbird.checkpoints.sources import FileSource, Source
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors
 from hummingbird.runlog import RunLog
+from hummingbird.streams.partial import Digest, Partial
+from hummingbird.streams.stream import CHUNK, InterruptedTransferError
 
 TRIES = 4  # in a row without a single new byte, before a transfer is given up
 PAUSE_S = 1.0  # before the first new try; doubles each time

@@ -28,7 +28,12 @@ SCHEMA: dict[str, pl.DataType] = {
     "height": pl.Int32(),
     "num_frames": pl.Int32(),  # that really decode
     "sha256": pl.String(),  # of the video file
-    "source": pl.String(),  # `world`, or the folder's name
+    "source": pl.String(),  # `world`, or the name of the folder, CSV, bucket or dataset
+    "source_id": pl.String(),  # what the source calls it: repeated and unsafe names are others in `clip_id`
+    "start_s": pl.Float64(),  # where in the video it was cut from the clip begins
+    "transcoded": pl.String(),  # what was mended, comma-separated; "" if its bytes are as they were found
+    "phash": pl.String(),  # 64-bit perceptual hash, 16 hexadecimal digits; null for a clip of the world
+    "duplicate_of": pl.String(),  # clip_id of the earlier clip that it repeats, or ""
     "kept": pl.Boolean(),
     "reason": pl.String(),  # why it is not kept: `code` or `code: detail`; "" while it is
 }

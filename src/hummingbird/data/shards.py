@@ -10,7 +10,7 @@ import itertools
 import json
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,11 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
+def _add_sample(tar: tarfile.TarFile, sample: Sample) -> None:
+    _add(tar, f"{sample.key}.mp4", sample.video)
+    _add(tar, f"{sample.key}.json", json.dumps(sample.meta, sort_keys=True).encode())
+
+
 def write_shard(path: Path, samples: Iterable[Sample]) -> None:
     """Write a shard, whole or not at all.
 
@@ -47,8 +52,46 @@ def write_shard(path: Path, samples: Iterable[Sample]) -> None:
     """
     with replacing(path) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
-            _add(tar, f"{sample.key}.mp4", sample.video)
-            _add(tar, f"{sample.key}.json", json.dumps(sample.meta, sort_keys=True).encode())
+            _add_sample(tar, sample)
+
+
+class ShardWriter:
+    """Writes samples to ``NAME.tar`` and, wherever a shard would grow beyond ``max_bytes`` of video, on to
+    ``NAME-01.tar``, ``NAME-02.tar``, ...; each is whole or not there. Without samples there is no file."""
+
+    def __init__(self, folder: Path, name: str, max_bytes: int) -> None:
+        self._folder, self._name, self._max_bytes = folder, name, max_bytes
+        self._open = ExitStack()
+        self._tar: tarfile.TarFile | None = None
+        self._bytes = 0
+        self.shards: list[str] = []
+
+    def add(self, sample: Sample) -> str:
+        """Write a sample; the file name of the shard that it went to.
+
+        Raises:
+            UserError: the folder cannot be written to, or the disk is full.
+        """
+        size = len(sample.video)
+        if self._tar is None or self._bytes + size > self._max_bytes:
+            self._tar = self._begin()
+        _add_sample(self._tar, sample)
+        self._bytes += size
+        return self.shards[-1]
+
+    def _begin(self) -> tarfile.TarFile:
+        self._open.close()  # finishes the shard before
+        number = len(self.shards)
+        self.shards.append(f"{self._name}-{number:02d}.tar" if number else f"{self._name}.tar")
+        self._bytes = 0
+        part = self._open.enter_context(replacing(self._folder / self.shards[-1]))
+        return self._open.enter_context(tarfile.open(part, "w", format=tarfile.USTAR_FORMAT))
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *error: Any) -> bool | None:
+        return self._open.__exit__(*error)
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

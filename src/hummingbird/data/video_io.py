@@ -23,7 +23,7 @@ from hummingbird.files import replacing
 Video = NDArray[np.uint8]  # [T, H, W, 3], RGB
 Source = bytes | Path
 #: With its look-ahead on, x264 gives other bytes now and then for pictures as small as the miniature's.
-_REPRODUCIBLE = "rc-lookahead=0:sync-lookahead=0:mbtree=0:weightp=0:bframes=0:scenecut=0"
+REPRODUCIBLE = "rc-lookahead=0:sync-lookahead=0:mbtree=0:weightp=0:bframes=0:scenecut=0"
 
 
 class VideoError(Exception):
@@ -146,7 +146,7 @@ def _encode(target: io.BytesIO, frames: Video, fps: float, crf: int, pixel_forma
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pixel_format
-        stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": _REPRODUCIBLE}
+        stream.options = {"crf": str(crf), "preset": "veryfast", "x264-params": REPRODUCIBLE}
         stream.codec_context.thread_count = 1  # the bytes depend on the number of threads
         for image in frames:
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=pixel_format)

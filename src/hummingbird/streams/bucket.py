@@ -1,4 +1,4 @@
-"""Files of an S3 bucket, as a source of checkpoints."""
+"""Files of an S3 bucket."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from hummingbird import s3
-from hummingbird.checkpoints.sources import CHUNK, InterruptedTransferError, Stream, UnavailableError
 from hummingbird.errors import UserError
+from hummingbird.streams.stream import CHUNK, InterruptedTransferError, Stream, UnavailableError
 
 _STALE = ("PreconditionFailed", "InvalidRange", "412", "416")  # another version by now, or shorter than the offset
 
 
 @dataclass(frozen=True)
 class BucketSource:
-    """The object ``s3://bucket/key``."""
+    """The object ``s3://bucket/key``. ``client``: boto3's, to share; none = one of its own."""
 
     address: str
+    client: Any = None
 
     @property
     def url(self) -> str:
@@ -43,7 +44,7 @@ class BucketSource:
         from botocore.exceptions import ClientError
 
         bucket, key = s3.split(self.address)
-        client = s3.client()
+        client = self.client or s3.client()
         if not offset or not version:
             return client.get_object(Bucket=bucket, Key=key)
         try:

@@ -1,0 +1,39 @@
+"""From a fetched file to the clips that go into shards."""
+
+from __future__ import annotations
+
+import functools
+
+from hummingbird.data.fetching import Fetched
+from hummingbird.data.preparation import prepare
+from hummingbird.data.sources import RawClip
+from hummingbird.data.video_io import VideoError
+from hummingbird.params import Preparation
+
+
+def clips_of(fetched: Fetched, settings: Preparation) -> list[RawClip]:
+    """The clips of one item: one at least, which says what is wrong if there is nothing to be used.
+
+    The parts of a video that was cut are called ID@1, ID@2, ..., with a sign that no source's ids have.
+    """
+    item = fetched.item
+    raw = functools.partial(RawClip, caption=item.caption, source=item.source, source_id=item.source_id)
+    if fetched.path is None:
+        return [raw(clip_id=item.clip_id, problem=fetched.problem)]
+    try:
+        clips = prepare(fetched.path, settings)
+    except VideoError as error:
+        return [raw(clip_id=item.clip_id, problem=str(error))]
+    ids = [f"{item.clip_id}@{number}" for number in range(1, len(clips) + 1)] if len(clips) > 1 else [item.clip_id]
+    return [
+        raw(
+            clip_id=clip_id,
+            video=clip.video,
+            info=clip.info,
+            problem=clip.problem or ("" if item.caption else "no_caption"),
+            start_s=clip.start_s,
+            transcoded=clip.transcoded,
+            phash=f"{clip.phash:016x}",
+        )
+        for clip_id, clip in zip(ids, clips, strict=True)
+    ]
