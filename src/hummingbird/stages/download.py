@@ -27,7 +27,6 @@ from hummingbird.runlog import RunLog
 from hummingbird.workers import lazy_map, worker_pool
 
 _Groups = Generator[list[RawClip], None, None]  # the clips of each item, or of each number of a generated source
-_AHEAD = 16  # videos in memory that wait for one before them
 
 
 def _drawn(source: ClipSource, spans: Iterable[range], pool: ProcessPoolExecutor | None) -> _Groups:
@@ -43,7 +42,7 @@ def _fetched(
     """The clips of each item of a source. Fetching goes on, and into the next shard, while they are looked at."""
     items = itertools.chain.from_iterable(source.items(span.start, span.stop) for span in spans)
     with closing(fetch(items, params, folder, root=source.root, journal=journal)) as fetched:
-        yield from lazy_map(pool, clips_of, fetched, ahead=_AHEAD)
+        yield from lazy_map(pool, clips_of, fetched)
 
 
 def _row(clip: RawClip, shard: str, key: str, min_frames: int) -> dict[str, Any]:
