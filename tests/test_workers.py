@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from hummingbird.workers import worker_pool
+from hummingbird.workers import lazy_map, worker_pool
 
 PARENT = """
 import os, time
@@ -40,3 +41,19 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_results_come_in_order_and_items_are_taken_as_needed() -> None:
+    taken = 0
+
+    def numbers() -> Iterator[int]:
+        nonlocal taken
+        for taken in range(100):
+            yield -taken
+
+    with worker_pool(100) as pool:
+        results = lazy_map(pool, abs, numbers(), ahead=5)
+        assert [next(results) for _ in range(10)] == list(range(10))
+        assert taken < 10 + 5
+        assert list(results) == list(range(10, 100))
+    assert list(lazy_map(None, abs, range(-3, 0), ahead=5)) == [3, 2, 1]

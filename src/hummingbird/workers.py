@@ -25,8 +25,7 @@ def worker_pool(items: int) -> Iterator[ProcessPoolExecutor | None]:
     if items <= _FEW:
         yield None
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    pool = ProcessPoolExecutor(cores, mp_context=get_context("spawn"), initializer=_die_with_parent)
+    pool = ProcessPoolExecutor(_cores(), mp_context=get_context("spawn"), initializer=_die_with_parent)
     try:
         yield pool
     finally:
@@ -34,20 +33,25 @@ def worker_pool(items: int) -> Iterator[ProcessPoolExecutor | None]:
 
 
 def lazy_map(
-    pool: ProcessPoolExecutor | None, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+    pool: ProcessPoolExecutor | None, work: Callable[[Item], Result], items: Iterable[Item], ahead: int | None = None
 ) -> Iterator[Result]:
-    """As ``pool.map``, in the order of ``items``, but for lists without end: at most ``ahead`` items are taken before
-    their results are asked for. Without a pool, here and now."""
+    """As ``pool.map``, in the order of ``items``, but for lists without end: at most ``ahead`` items (none = two for
+    each core) have been taken and their results not given out. Without a pool, here and now."""
     if pool is None:
         yield from map(work, items)
         return
+    most = ahead or 2 * _cores()
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))
-        if len(waiting) >= ahead:
+        if len(waiting) >= most:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _die_with_parent() -> None:

@@ -18,6 +18,7 @@ from hummingbird.data.sources import Item
 from hummingbird.params import Fetch
 
 DATA = bytes(range(256)) * 40  # 10,240 bytes
+BOMB = gzip.compress(bytes(20 << 20))  # 20 MiB in 20 KB
 
 
 @dataclass
@@ -85,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(b"", 429, Retry_After=path.split("/")[2]) if count == 1 else self.do_good(path, count)
 
     def do_silent(self, path: str, count: int) -> None:
-        time.sleep(1.5)
+        time.sleep(2)
 
     def do_truncated(self, path: str, count: int) -> None:
         self.answer(DATA[:500], length=len(DATA))
@@ -127,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
         self.endlessly(b"X: y\r\n", 0.1)
 
     def do_bomb(self, path: str, count: int) -> None:
-        self.answer(gzip.compress(bytes(100 << 20)), Content_Encoding="gzip")
+        self.answer(BOMB, Content_Encoding="gzip")
 
     def do_large(self, path: str, count: int) -> None:
         self.answer(b"", length=5_000_000)
@@ -162,5 +163,5 @@ def site() -> Iterator[Crawled]:
 @pytest.fixture
 def quick() -> Fetch:
     """Settings for servers on loopback, without long waits."""
-    bounds = {"timeout_s": 0.5, "max_time_s": 2.0, "max_mb": 1.0, "pause_s": 0.01, "max_pause_s": 2.0}
+    bounds = {"timeout_s": 1.0, "max_time_s": 4.0, "max_mb": 1.0, "pause_s": 0.01, "max_pause_s": 2.0}
     return Fetch(allow_private=True, connections=8, tries=3, **bounds)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,17 @@ def test_a_line_without_end_is_read_in_pieces(tmp_path: Path) -> None:
     _, rows = read(tmp_path / "a.csv", b"a,b\n" + b"x" * (5 << 20) + b"\n1,2\n")
     assert {row.problem.partition(":")[0] for row in rows[:-1]} == {"bad_row"}
     assert rows[-1].cells == {"a": "1", "b": "2"}
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("w") as out:
+        out.write("a,b\n")
+        out.writelines(f"{n},{'a caption ' * 50}\n" for n in range(20_000))  # 10 MB
+    tracemalloc.start()
+    try:
+        file = CsvFile(tmp_path / "a.csv", ("a",), 20_000)
+        assert sum(1 for _ in file.all_rows()) == 20_000
+        assert sum(1 for _ in file.rows(19_000, 20_000)) == 1000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

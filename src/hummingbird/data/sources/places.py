@@ -18,11 +18,11 @@ def address(text: str, root: Path | None) -> Place:
         parts = urlsplit(text)
     except ValueError as error:
         return "", f"bad_address: {error}"
-    if parts.scheme and parts.scheme != "file":
+    if "://" in text and parts.scheme != "file":
         return text, ""
     if not text or root is None:
-        return "", "no_address" if not text else "bad_address: neither http(s):// nor s3://"
-    return local([root / (unquote(parts.path) if parts.scheme else text)], root)
+        return "", "bad_address: no scheme" if text else "no_address"
+    return local([root / (unquote(parts.path) if parts.scheme == "file" else text)], root)
 
 
 def local(candidates: Iterable[Path], root: Path) -> Place:

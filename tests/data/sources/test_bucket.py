@@ -1,0 +1,80 @@
+"""Videos in S3, against moto's server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hummingbird import s3
+from hummingbird.data.fetching import fetch
+from hummingbird.data.sources import Item
+from hummingbird.errors import UserError
+from hummingbird.params import Fetch
+
+OBJECTS = {
+    "crawl/a.mp4": b"video a", "crawl/a.txt": b"a cat\n",
+    "crawl/b/1.mov": b"video b", "crawl/b/1.json": b'{"text": "a dog"}',
+    "crawl/c.mp4": bytes(2_000_000), "crawl/notes.md": b"notes", "other/d.mp4": b"video d",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture(autouse=True)
+def client(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Bucket ``videos`` with OBJECTS."""
+    for name, value in {
+        "AWS_ENDPOINT_URL_S3": server,
+        "AWS_ACCESS_KEY_ID": "test-access-key",
+        "AWS_SECRET_ACCESS_KEY": "test-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = s3.client()
+    client.create_bucket(Bucket="videos")
+    for key, body in OBJECTS.items():
+        client.put_object(Bucket="videos", Key=key, Body=body)
+    return client
+
+
+def test_videos_below_a_prefix_with_the_captions_beside_them(opened: Any, client: Any) -> None:
+    source = opened(source="s3://videos/crawl/")
+    items = list(source.items(0, len(source)))
+    assert [item.uri for item in items] == [f"s3://videos/crawl/{name}" for name in ("a.mp4", "b/1.mov", "c.mp4")]
+    assert [item.caption for item in items] == ["a cat", "a dog", ""]
+    assert [item.source_id for item in items] == ["crawl/a", "crawl/b/1", "crawl/c"]
+    assert len(opened(source="s3://videos", clips=3)) == 3
+    before = source.fingerprint()
+    assert opened(source="s3://videos/crawl/").fingerprint() == before
+    client.put_object(Bucket="videos", Key="crawl/a.txt", Body=b"another cat")
+    assert opened(source="s3://videos/crawl/").fingerprint() != before
+
+
+def test_they_are_fetched_within_the_bounds(opened: Any, tmp_path: Path) -> None:
+    source = opened(source="s3://videos/crawl")
+    none = [Item("d", "s3://videos/none.mp4", "", "test"), Item("e", "s3://nobucket/a.mp4", "", "test")]
+    bad = [Item("f", "s3://videos", "", "test")]
+    outcomes = list(fetch([*source.items(0, 3), *none, *bad], Fetch(max_mb=1.0, connections=4), tmp_path / "work"))
+    assert [fetched.path.read_bytes() for fetched in outcomes[:2] if fetched.path] == [b"video a", b"video b"]
+    problems = [fetched.problem.partition(":")[0] for fetched in outcomes[2:]]
+    assert problems == ["too_large", "missing", "unavailable", "unavailable"]
+
+
+def test_a_bucket_that_cannot_be_listed_is_explained(opened: Any) -> None:
+    with pytest.raises(UserError, match="lies in a bucket that does not exist"):
+        opened(source="s3://nobucket/crawl")
+    with pytest.raises(UserError, match="has no videos"):
+        opened(source="s3://videos/nothing")
