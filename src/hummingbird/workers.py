@@ -14,14 +14,14 @@ _FEW = 64  # clips; fewer are not worth the start of worker processes
 
 
 @contextmanager
-def worker_pool(items: int) -> Iterator[ProcessPoolExecutor | None]:
-    """As many processes as there are cores, or None where ``items`` are too few; what still waits at the end is
-    cancelled."""
+def worker_pool(items: int, processes: int | None = None) -> Iterator[ProcessPoolExecutor | None]:
+    """As many processes as there are cores, or as are asked for; None where ``items`` are too few. What still waits at
+    the end is cancelled."""
     if items <= _FEW:
         yield None
         return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    pool = ProcessPoolExecutor(cores, mp_context=get_context("spawn"), initializer=_die_with_parent)
+    pool = ProcessPoolExecutor(processes or cores, mp_context=get_context("spawn"), initializer=_die_with_parent)
     try:
         yield pool
     finally:

@@ -71,8 +71,8 @@ def write_pictures(layout: Layout, shown: list[dict[str, Any]], count: int) -> N
     sheet = contact_sheet(clips, [f"low_quality  overall 0.{n:02d}" for n in range(count)])
     for stage, names in {
         "download": ["raw"],
-        "vqa_filter": ["kept", "dropped"],
-        "motion_filter": ["kept", "dropped"],
+        "vqa_filter": ["kept", "dropped_low_quality"],
+        "motion_filter": ["kept", "dropped_static", "dropped_dolly_zoom"],
         "stage1": ["step_000010", "step_000400"],
     }.items():
         for name in names:
