@@ -143,7 +143,7 @@ def conditions(pipeline: TextToVideoPipeline) -> dict[str, Any]:
     """What a number about hardware must always be given with."""
     device = pipeline.device
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "device_type": device.type,
         "dtype": str(pipeline.unet.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
@@ -167,7 +167,7 @@ def model_facts(pipeline: TextToVideoPipeline) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's name; Linux keeps it in a file, elsewhere the platform's own word has to do."""
     info = Path("/proc/cpuinfo")
     if info.is_file():

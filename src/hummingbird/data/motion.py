@@ -29,7 +29,7 @@ _FOLLOWS = 0.7  # ... and follows the camera from this share on
 _TELLING = 1.0  # pixels by which the camera must move a point before holding still means something
 _STILL_LEVEL = 3.0  # grey levels (of 255), after denoising, below which two frames are the same picture
 _STILL_SHARE = 99  # ... in this percentile of the pixels: a small moving thing makes the clip alive
-_MIN_ZOOM = 0.3  # log scale over the clip: a factor of 1.35
+_MIN_ZOOM = 0.25  # log scale over the clip: a factor of 1.28
 _FORWARD = 0.5  # share of the moving texture from which on the camera travels
 # A camera is fixed that over the clip moves less than these: a share of the shorter side, log scale, radians.
 _FIXED_PAN, _FIXED_ZOOM, _FIXED_ROTATION = 0.04, 0.05, 0.05
@@ -122,7 +122,7 @@ def motion_scores(
         forward=forward_share(flows, np.mean(list(contrast.values()), axis=0)),
         subject_motion=float(np.mean(residual)) / side,
         static=_still_share(grey),
-        dolly_zoom=float(np.median(held)) if abs(zoom) >= _MIN_ZOOM else 0.0,
+        dolly_zoom=float(np.mean(held)) if abs(zoom) >= _MIN_ZOOM else 0.0,
     )
 
 
@@ -197,7 +197,7 @@ def _held_share(contrast: NDArray[np.float32], flow: Field, predicted: Field, ed
     """Share of the texture that stays put although the camera model moves it; weighed by contrast, because flow on a
     plain surface is a guess.
 
-    A third of what neither stays nor follows is taken off: a dolly zoom's subject and background are two depths, while
+    Half of what neither stays nor follows is taken off: a dolly zoom's subject and background are two depths, while
     a camera that travels forwards passes through all of them.
     """
     expected = _length(predicted)
@@ -208,7 +208,7 @@ def _held_share(contrast: NDArray[np.float32], flow: Field, predicted: Field, ed
     share = _length(flow) / np.maximum(expected, 1e-6)
     held = weight[share < _HELD].sum()
     between = weight[(share >= _HELD) & (share < _FOLLOWS)].sum()
-    return float(max(0.0, held - between / 3) / max(weight.sum(), 1e-6))
+    return float(max(0.0, held - between / 2) / max(weight.sum(), 1e-6))
 
 
 def _still_share(grey: list[Gray]) -> float:

@@ -6,7 +6,7 @@ A part file is written whole or not at all, and the scores last: where they are,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -68,11 +68,11 @@ def measure_shard(job: ShardJob) -> int:
         return len(job.rows)
     scores: list[dict[str, Any]] = []
     strips: list[dict[str, Any]] = []
-    with _one_thread():
+    with one_thread():
         model, flow = load_dover(job.dover), _open_flow(job.settings.flow, job.settings.flow_weights)
         looks = _looks(job, model, flow)
         while batch := list(islice(looks, job.settings.batch_size)):
-            for (row, look), quality in zip(batch, _qualities(model, [look for _, look in batch]), strict=True):
+            for (row, look), quality in zip(batch, score_looks(model, [look for _, look in batch]), strict=True):
                 scores.append(score_row(row, look, quality))
                 strips.append({"clip_id": row["clip_id"], "frames": job.settings.strip_frames, "strip": look.strip})
     write_table(pl.DataFrame(strips, schema=STRIP_SCHEMA, orient="row"), job.strips)
@@ -107,7 +107,7 @@ def _looks(job: ShardJob, model: Dover, flow: Flow) -> Iterator[tuple[dict[str, 
         yield row, look_at(video, row, job.settings, views=model.view_sizes, flow=flow, seed=job.seed)
 
 
-def _qualities(model: Dover, looks: list[Look]) -> Iterator[tuple[float, ...] | None]:
+def score_looks(model: Dover, looks: Sequence[Look]) -> Iterator[tuple[float, ...] | None]:
     """DOVER's scores of each clip; None for those that it was spared."""
     import torch
 
@@ -120,7 +120,7 @@ def _qualities(model: Dover, looks: list[Look]) -> Iterator[tuple[float, ...] | 
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Processes are the parallelism; and with one thread each, their number does not change a bit of any score."""
     import torch
 
