@@ -111,7 +111,7 @@ class Measure(Section):
     flow_pairs: Annotated[int, Field(ge=2)] = 23  # of such frames, spread over the clip
     strip_frames: Positive = 4  # of a clip on a contact sheet
     strip_height: Annotated[int, Field(ge=16)] = 96  # pixels
-    strip_quality: Annotated[int, Field(ge=1, le=100)] = 85  # of JPEG
+    strip_quality: Annotated[int, Field(ge=1, le=100)] = 92  # of JPEG
 
 
 class VqaFilter(SignalBounds):

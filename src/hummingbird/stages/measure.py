@@ -30,7 +30,10 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     """
     clips = read_table(layout.clip_table("download")).filter(pl.col("kept"))
     if clips.is_empty():
-        raise UserError("the download kept no clip to measure", "look at the reasons: hummingbird stage download")
+        raise UserError(
+            "the download kept no clip to measure",
+            "look at the reasons in data/raw/clips.parquet, mend the source, then: dvc repro",
+        )
     dover = layout.foundation / "dover"
     load_dover(dover)  # its errors belong at the start, and not into a worker
     parts = layout.work("measure", measuring_key(params.measure, params.seed, dover))
