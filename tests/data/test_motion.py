@@ -46,6 +46,18 @@ def _tunnel(frames: int = 8, speed: float = 0.16, size: int = 128) -> np.ndarray
     return np.stack([cv2.remap(wall, *pair, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) for pair in maps])
 
 
+def _plain(frames: int = 8, speed: float = 0.1, size: int = 128) -> np.ndarray:
+    """A camera that travels between a floor and a ceiling: the horizon stays where it is, up to the border."""
+    rng = np.random.default_rng(0)
+    ground = cv2.GaussianBlur(rng.integers(0, 256, (512, 512, 3)).astype(np.uint8), (0, 0), 3)
+    ground = cv2.normalize(ground, None, 0, 255, cv2.NORM_MINMAX)
+    y, x = (np.mgrid[0:size, 0:size].astype(np.float32) + 0.5) / size * 2 - 1
+    depth = 1 / np.maximum(np.abs(y), 0.08)
+    across = ((x * depth * 40 + np.sign(y) * 100 + 256) % 512).astype(np.float32)
+    ahead = [((depth + speed * t) * 40 % 512).astype(np.float32) for t in range(frames)]
+    return np.stack([cv2.remap(ground, across, z, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP) for z in ahead])
+
+
 def _shaken(frames: int = 12, size: int = 4) -> np.ndarray:
     """A textured plane seen by an unsteady hand."""
     rng = np.random.default_rng(1)
@@ -81,8 +93,22 @@ def test_camera_motion_is_not_subject_motion() -> None:
         (_camera(held=28, shift=3.0), ""),  # a pan that follows its subject
         (_tunnel(), ""),
         (_tunnel(speed=0.24), ""),
+        (_plain(), ""),
+        (_plain(speed=0.14), ""),
     ],
-    ids=["frozen", "zoom in", "zoom out", "pan", "dolly in", "dolly out", "follow", "forward", "fast"],
+    ids=[
+        "frozen",
+        "zoom in",
+        "zoom out",
+        "pan",
+        "dolly in",
+        "dolly out",
+        "follow",
+        "corridor",
+        "fast",
+        "plain",
+        "fast plain",
+    ],
 )
 def test_verdicts(clip: np.ndarray, reason: str) -> None:
     assert motion_reason(motion_scores(clip), **BOUNDS) == reason
@@ -121,8 +147,8 @@ def test_a_zoom_is_a_reason_only_where_a_bound_is_set() -> None:
         (_camera(zoom=1.05), "zoom"),
         (_camera(shift=2.0), "pan"),
         (_camera(turn=0.03), "rotation"),
-        (_tunnel(), "forward"),
-        (_tunnel()[::-1], "backward"),
+        (_plain(), "forward"),
+        (_plain()[::-1], "backward"),
     ],
     ids=["fixed", "zoom", "pan", "rotation", "forward", "backward"],
 )

@@ -50,7 +50,7 @@ def _moving(height: int = 32, width: int = 32) -> np.ndarray:
 
 def _still() -> np.ndarray:
     """A photograph, with noise that keeps its frames from being repeats."""
-    noise = np.random.default_rng(0).integers(-6, 7, (8, 32, 32, 3))
+    noise = np.random.default_rng(0).integers(-2, 3, (8, 32, 32, 3))
     return (_moving()[[0] * 8].astype(int) + noise).clip(0, 255).astype(np.uint8)
 
 

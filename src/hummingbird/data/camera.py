@@ -14,24 +14,24 @@ from hummingbird.data.flow import Field
 Model = NDArray[np.float64]  # [2, 3], where a point (x, y, 1) is found in the next frame
 Points = NDArray[np.intp]  # [N, 2] as (row, column)
 
-_BORDER = 0.62  # background points lie outside this share of the half-frame
+BORDER = 0.62  # background points lie outside this share of the half-frame
 _STEP = 4  # pixels between background points, and of the lattice on which motion forwards is looked for
 _LEAST = 0.15  # pixels; shorter flow has no direction
 _TEXTURED = 20.0  # of the grey levels' gradient; flow on a plain surface is a guess
 _ALONG = 0.9  # cosine to the ray from the focus of expansion, from which on a point moves along it
 _UNLIKE = 1.5  # factor between rates of expansion that a zoom cannot explain
 _PARALLEL = 0.9  # mean direction from which on everything moves one way: a pan, or one object
+_REACHES = 0.2  # share of the border's texture that moves, below which something grows in the middle
 _MARGIN = 0.1  # of the frame, by which the focus may lie outside
 
 
 @lru_cache(maxsize=64)
 def background(shape: tuple[int, int]) -> tuple[Points, NDArray[np.float64]]:
     """Background points, near the border, and each pixel's distance from the centre in half-frames [H, W]."""
-    height, width = shape
-    rows, columns = np.mgrid[0:height, 0:width]
-    edge = np.maximum(np.abs((rows + 0.5) / height * 2 - 1), np.abs((columns + 0.5) / width * 2 - 1))
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
+    edge = _edge(shape)
     lattice = (rows % _STEP == _STEP // 2) & (columns % _STEP == _STEP // 2)
-    return np.argwhere(lattice & (edge > _BORDER)), edge
+    return np.argwhere(lattice & (edge > BORDER)), edge
 
 
 def fit_camera(flow: Field, points: Points) -> Model:
@@ -61,8 +61,9 @@ def forward_share(flows: list[Field], contrast: NDArray[np.float32]) -> float:
         flows: of pairs of frames over the whole clip. Their median field keeps what lasts and drops shake.
         contrast: mean gradient of the frames, grey levels [H, W].
     """
-    field = np.median([flow[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP] for flow in flows], axis=0)
-    weight = contrast[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP]
+    lattice = np.s_[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP]
+    field = np.median([flow[lattice].astype(np.float64) for flow in flows], axis=0)
+    weight = contrast[lattice].astype(np.float64)
     length = np.hypot(field[..., 0], field[..., 1])
     chosen = (length > _LEAST) & (weight > _TEXTURED)
     if chosen.sum() < 20:
@@ -70,7 +71,7 @@ def forward_share(flows: list[Field], contrast: NDArray[np.float32]) -> float:
     y, x = (axis[chosen].astype(np.float64) for axis in np.indices(length.shape))
     direction = field[chosen] / length[chosen][:, None]
     weights = weight[chosen] / weight[chosen].sum()
-    if np.hypot(*(weights @ direction)) > _PARALLEL:
+    if np.hypot(*(weights[:, None] * direction).sum(axis=0)) > _PARALLEL:
         return 0.0
     focus = _focus(x, y, direction)
     size = np.array(length.shape[::-1])
@@ -81,19 +82,42 @@ def forward_share(flows: list[Field], contrast: NDArray[np.float32]) -> float:
     along = (direction * ray).sum(axis=1) / distance
     rate = np.log(length[chosen] / distance)
     on_ray = np.abs(along) > _ALONG
-    if not on_ray.any():
+    if not on_ray.any() or _border_share(chosen, on_ray, weight) < _REACHES:
         return 0.0
     unlike = np.abs(rate - np.median(rate[on_ray])) > np.log(_UNLIKE)
     return float((weights * np.sign(along) * (on_ray & unlike)).sum())
 
 
+def _border_share(chosen: NDArray[np.bool_], on_ray: NDArray[np.bool_], weight: NDArray[np.float64]) -> float:
+    """Share of the texture near the border that moves along rays: a thing that grows in the middle is no travelling
+    camera."""
+    moving = np.zeros(chosen.shape, bool)
+    moving[chosen] = on_ray
+    ring = _edge(chosen.shape) > BORDER
+    textured = (weight * (ring & (weight > _TEXTURED))).sum()
+    return float((weight * (ring & moving)).sum() / textured) if textured else 0.0
+
+
+def _edge(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Each pixel's distance from the centre in half-frames [H, W]."""
+    rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
+    across = np.abs((columns + 0.5) / shape[1] * 2 - 1)
+    return np.asarray(np.maximum(np.abs((rows + 0.5) / shape[0] * 2 - 1), across))
+
+
 def _focus(x: NDArray[np.float64], y: NDArray[np.float64], direction: NDArray[np.float64]) -> NDArray[np.float64]:
     """The point (x, y) that most motion points away from, or to: least squares of the distances between it and the
-    lines of motion, reweighted so that strays count little."""
-    normals = np.stack([direction[:, 1], -direction[:, 0]], axis=1)
-    offsets = normals[:, 0] * x + normals[:, 1] * y
+    lines of motion, reweighted so that strays count little.
+
+    Written out, because a library's sums depend on where in memory an array happens to lie.
+    """
+    a, b = direction[:, 1], -direction[:, 0]  # the lines' normals
+    offsets = a * x + b * y
     weights = np.ones(len(offsets))
     for _ in range(20):
-        focus = np.linalg.lstsq(normals * weights[:, None], offsets * weights, rcond=None)[0]
-        weights = 1 / np.sqrt(1 + ((normals @ focus - offsets) / 1.5) ** 2)  # 1.5 steps of the lattice
-    return np.asarray(focus)
+        aa, ab, bb = ((weights * product).sum() for product in (a * a, a * b, b * b))
+        ac, bc = (weights * a * offsets).sum(), (weights * b * offsets).sum()
+        determinant = max(aa * bb - ab * ab, 1e-9)
+        focus_x, focus_y = (bb * ac - ab * bc) / determinant, (aa * bc - ab * ac) / determinant
+        weights = 1 / (1 + ((a * focus_x + b * focus_y - offsets) / 1.5) ** 2)  # 1.5 steps of the lattice
+    return np.array([focus_x, focus_y])

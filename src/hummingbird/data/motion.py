@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
-from hummingbird.data.camera import Model, background, camera_flow, fit_camera, forward_share
+from hummingbird.data.camera import BORDER, Model, background, camera_flow, fit_camera, forward_share
 from hummingbird.data.flow import Field, Flow, Frame, dis_flow
 
 Gray = NDArray[np.uint8]  # [H, W]
@@ -30,7 +30,7 @@ _TELLING = 1.0  # pixels by which the camera must move a point before holding st
 _STILL_LEVEL = 3.0  # grey levels (of 255), after denoising, below which two frames are the same picture
 _STILL_SHARE = 99  # ... in this percentile of the pixels: a small moving thing makes the clip alive
 _MIN_ZOOM = 0.25  # log scale over the clip: a factor of 1.28
-_FORWARD = 0.5  # share of the moving texture from which on the camera travels
+_FORWARD = 0.33  # share of the moving texture from which on the camera travels
 # A camera is fixed that over the clip moves less than these: a share of the shorter side, log scale, radians.
 _FIXED_PAN, _FIXED_ZOOM, _FIXED_ROTATION = 0.04, 0.05, 0.05
 _TRIM = 0.2
@@ -169,8 +169,8 @@ def _steps(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Displacement of the frame's centre in pixels [T, 2], log scale [T] and rotation [T] of each pair."""
     stack = np.stack(models)
-    centre = np.array([shape[1] / 2, shape[0] / 2])
-    pan = stack[:, :, :2] @ centre + stack[:, :, 2] - centre
+    x, y = shape[1] / 2, shape[0] / 2
+    pan = stack[:, :, 0] * x + stack[:, :, 1] * y + stack[:, :, 2] - np.array([x, y])
     return pan, np.log(np.hypot(stack[:, 0, 0], stack[:, 1, 0])), np.arctan2(stack[:, 1, 0], stack[:, 0, 0])
 
 
@@ -197,8 +197,9 @@ def _held_share(contrast: NDArray[np.float32], flow: Field, predicted: Field, ed
     """Share of the texture that stays put although the camera model moves it; weighed by contrast, because flow on a
     plain surface is a guess.
 
-    Half of what neither stays nor follows is taken off: a dolly zoom's subject and background are two depths, while
-    a camera that travels forwards passes through all of them.
+    Half of what neither stays nor follows is taken off, and three quarters of what stays at the very border. A dolly
+    zoom's subject and background are two depths, and the background reaches the border; a camera that travels forwards
+    passes through all depths, and what is far stays put up to the border.
     """
     expected = _length(predicted)
     telling = (edge < 0.8) & (expected > _TELLING)
@@ -208,7 +209,9 @@ def _held_share(contrast: NDArray[np.float32], flow: Field, predicted: Field, ed
     share = _length(flow) / np.maximum(expected, 1e-6)
     held = weight[share < _HELD].sum()
     between = weight[(share >= _HELD) & (share < _FOLLOWS)].sum()
-    return float(max(0.0, held - between / 2) / max(weight.sum(), 1e-6))
+    ring = contrast * ((edge > BORDER) & (expected > _TELLING))
+    at_border = ring[share < _HELD].sum() / max(ring.sum(), 1e-6)
+    return float(max(0.0, (held - between / 2) / max(weight.sum(), 1e-6) - 0.75 * at_border))
 
 
 def _still_share(grey: list[Gray]) -> float:

@@ -17,6 +17,7 @@ from hummingbird.data.motion import MotionScores
 from hummingbird.errors import UserError
 
 SIGNALS = tuple(field.name for field in fields(Signals))
+_DIGITS = 6
 QUALITY = ("aesthetic", "technical", "overall")  # DOVER's
 MOTION = tuple(field.name for field in fields(MotionScores))
 
@@ -32,15 +33,17 @@ STRIP_SCHEMA: dict[str, pl.DataType] = {"clip_id": pl.String(), "frames": pl.Int
 
 
 def score_row(row: Mapping[str, Any], look: Look, quality: tuple[float, ...] | None) -> dict[str, Any]:
-    """A row of the table. ``row``: of the clip table; ``quality``: DOVER's scores, if it was asked."""
-    return {
-        "clip_id": row["clip_id"],
-        "shard": row["shard"],
-        "problem": look.problem,
+    """A row of the table. ``row``: of the clip table; ``quality``: DOVER's scores, if it was asked.
+
+    Scores are rounded: beyond that, the order in which a library adds up numbers would show.
+    """
+    scores = {
         **(asdict(look.signals) if look.signals else dict.fromkeys(SIGNALS)),
         **dict(zip(QUALITY, quality or (None, None, None), strict=True)),
         **(asdict(look.motion) if look.motion else dict.fromkeys(MOTION)),
     }
+    rounded = {name: None if value is None else round(value, _DIGITS) for name, value in scores.items()}
+    return {"clip_id": row["clip_id"], "shard": row["shard"], "problem": look.problem, **rounded}
 
 
 def read_scores(path: Path, clips: pl.DataFrame) -> pl.DataFrame:
