@@ -267,7 +267,7 @@ def test_the_page_needs_nothing_but_itself(page: str) -> None:
 def test_all_videos_and_sheets_are_on_the_page(page: str) -> None:
     assert page.count("<video ") == 2 * 6
     assert page.count('src="data:video/mp4;base64,') == 2 * 6
-    assert page.count("data:image/webp;base64,") == 7
+    assert page.count("data:image/webp;base64,") == 8
     assert len(re.findall(r"<svg [^>]*>\s*<title>", page)) == page.count("<svg") == 1 + 2 + 3 + 2 + 1
 
 
