@@ -10,16 +10,26 @@ import polars as pl
 
 from hummingbird.data.world import QUALITY_SPOILAGE, SPOILAGE
 
-#: Reason -> the kinds of spoiling that it stands for. A dark or pale clip is of low quality, too.
+#: Reason -> the kinds of spoiling that it stands for. A dark or pale clip is of low quality, too. The world spoils no
+#: clip in the ways of the other reasons: whatever they drop is a mistake.
 STANDS_FOR: dict[str, tuple[str, ...]] = {
+    "black": ("dark",),
     "too_dark": ("dark",),
     "overexposed": ("washed_out",),
+    "frozen": ("static",),
+    "blocky": ("compression",),
     "low_quality": QUALITY_SPOILAGE,
     "static": ("static",),
     "dolly_zoom": ("dolly_zoom",),
 }
 #: Filter -> its reasons, in the order in which the filters run.
-REASONS = {"vqa_filter": ("too_dark", "overexposed", "low_quality"), "motion_filter": ("static", "dolly_zoom")}
+REASONS = {
+    "vqa_filter": (
+        "unreadable", "black", "too_dark", "overexposed", "frozen", "letterbox", "blocky",
+        "low_aesthetic", "low_technical", "low_quality", "not_best",
+    ),
+    "motion_filter": ("static", "dolly_zoom", "jitter", "zoom"),
+}  # fmt: skip
 GOOD = "none"  # kind of a clip that was not spoilt
 KEPT = "kept"  # verdict on a clip that was not dropped
 
@@ -89,7 +99,7 @@ _UNKNOWN_KIND: dict[str, Any] = {"recall": None, "clips": None}
 
 
 def _figures(clips: pl.DataFrame, reason: str) -> dict[str, Any]:
-    meant = clips["kind"].is_in(STANDS_FOR[reason])
+    meant = clips["kind"].is_in(list(STANDS_FOR.get(reason, (reason,))))
     by_it = clips["verdict"] == reason
     caught = int((meant & (clips["verdict"] != KEPT)).sum())
     return _ratios(int((by_it & meant).sum()), int(by_it.sum()), caught, int(meant.sum()))
@@ -110,9 +120,11 @@ def _recall(clips: pl.DataFrame, kind: str) -> dict[str, Any]:
 
 
 def confusion(tables: Mapping[str, pl.DataFrame], truth: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """Number of clips by true kind (good ones first) and verdict (:data:`KEPT` first, then the reasons)."""
+    """Number of clips by true kind (good ones first) and verdict (:data:`KEPT` first, then the reasons that stand for
+    a kind or occur)."""
     clips = judged_clips(tables, truth)
     rows = clips.group_by("kind", "verdict").len().iter_rows()
     pairs = {(kind, verdict): number for kind, verdict, number in rows}
-    columns = [KEPT, *(reason for reasons in REASONS.values() for reason in reasons)]
+    occurring = set(clips["verdict"]) | set(STANDS_FOR)
+    columns = [KEPT, *(reason for reasons in REASONS.values() for reason in reasons if reason in occurring)]
     return {kind: {column: pairs.get((kind, column), 0) for column in columns} for kind in (GOOD, *SPOILAGE)}

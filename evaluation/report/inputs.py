@@ -15,6 +15,7 @@ from hummingbird.layout import Layout
 STAGES = (
     "foundation",
     "download",
+    "measure",
     "vqa_filter",
     "motion_filter",
     "recaption",

@@ -50,14 +50,13 @@ def video_table(layout: Layout, vbench: dict[str, Any] | None) -> list[dict[str,
 
 
 def filter_sheets(layout: Layout) -> list[Sheet]:
-    """What came in, and what each filter kept and dropped."""
-    named = [
-        (layout.sheets("download") / "raw.png", "Raw clips as they came in (green: usable)"),
-        (layout.sheets("vqa_filter") / "kept.png", "Kept by the quality filter, with their scores"),
-        (layout.sheets("vqa_filter") / "dropped.png", "Dropped by the quality filter, with the reason"),
-        (layout.sheets("motion_filter") / "kept.png", "Kept by the motion filter, with their scores"),
-        (layout.sheets("motion_filter") / "dropped.png", "Dropped by the motion filter, with the reason"),
-    ]
+    """What came in, and what each filter kept and dropped for each reason."""
+    named = [(layout.sheets("download") / "raw.png", "Raw clips as they came in (green: usable)")]
+    for stage, filter_ in (("vqa_filter", "quality filter"), ("motion_filter", "motion filter")):
+        named.append((layout.sheets(stage) / "kept.png", f"Kept by the {filter_}, with their scores"))
+        for path in sorted(layout.sheets(stage).glob("dropped_*.png")):
+            reason = path.stem.removeprefix("dropped_").replace("_", " ")
+            named.append((path, f"Dropped by the {filter_}: {reason}"))
     return [read_sheet(path, text) for path, text in named if path.is_file()]
 
 

@@ -37,6 +37,11 @@ class Layout:
         return self.root / "data/raw"
 
     @property
+    def measure(self) -> Path:
+        """Scores of every clip (``scores.parquet``), and strips of its frames by shard (``strips``)."""
+        return self.root / "data/measure"
+
+    @property
     def truth(self) -> Path:
         """What was done to each clip of the miniature world. Only evaluation may read it."""
         return self.root / "data/truth/truth.parquet"

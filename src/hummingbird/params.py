@@ -119,26 +119,50 @@ class Download(Section):
     preparation: Preparation = Preparation()
 
 
-class VqaFilter(Section):
-    """The bar of quality. Luma and scores are 0..1."""
+class SignalBounds(Section):
+    """Bounds of the cheap signals (:class:`~hummingbird.data.measuring.signals.Signals`)."""
 
+    max_black: Fraction = 0.5  # share of black frames
     min_highlights: Fraction = 0.2  # a clip is too dark if 98 % of its pixels are darker
     max_shadows: Fraction = 0.55  # and overexposed if 98 % are brighter
-    min_overall: Fraction = 0.5  # DOVER's overall score
-    size: Positive = 32  # clips are scaled to cover this square and centre-cropped: what DOVER was trained at
-    max_frames: Positive = 256  # of a clip
-    batch_size: Positive = 64
+    max_frozen: Fraction = 0.95  # share of frames that repeat the one before
+    max_bars: Fraction = 0.12  # share of the picture that black bars take
+    max_blockiness: Fraction = 0.35  # contrast of steps at the edges of 8x8 blocks and within
+
+
+class Measure(Section):
+    """What is measured on every clip, in one decoding."""
+
+    spare: SignalBounds = SignalBounds()  # beyond these, a clip gets no DOVER and no flow
+    signal_frames: Positive = 16  # spread over the clip
+    dover_size: Positive | None = 32  # DOVER sees clips scaled to cover this square, centre-cropped; none = as they are
+    batch_size: Positive = 16  # clips through DOVER at once
+    flow: Literal["dis", "raft"] = "dis"
+    flow_weights: str | None = None  # of RAFT: torchvision's file
+    side: Annotated[int, Field(ge=64)] = 128  # pixels; flow is measured at this size of the shorter side
+    sample_fps: Annotated[float, Field(gt=0)] = 30.0  # flow is measured between frames 1/30 s apart
+    flow_pairs: Annotated[int, Field(ge=2)] = 23  # of such frames, spread over the clip
+    strip_frames: Positive = 4  # of a clip on a contact sheet
+    strip_height: Annotated[int, Field(ge=16)] = 96  # pixels
+    strip_quality: Annotated[int, Field(ge=1, le=100)] = 92  # of JPEG
+
+
+class VqaFilter(SignalBounds):
+    """The bar of quality: the signals' bounds, and DOVER's scores, which are 0..1."""
+
+    min_aesthetic: Fraction = 0.0
+    min_technical: Fraction = 0.0
+    min_overall: Fraction = 0.5
+    keep_best: Rate | None = None  # of the clips that pass, keep this share, by overall score; none = all
 
 
 class MotionFilter(Section):
-    """The bounds of motion, all 0..1 but the sizes."""
+    """The bounds of motion (:class:`~hummingbird.data.motion.MotionScores`)."""
 
     max_static: Fraction = 0.9  # share of frames that are the same picture as the first
     max_dolly_zoom: Fraction = 0.1  # share of the texture that stays put while the background zooms
-    side: Annotated[int, Field(ge=64)] = 128  # pixels; flow is measured at this size of the shorter side
-    sample_fps: Annotated[float, Field(gt=0)] = 10.0
-    sample_frames: Annotated[int, Field(ge=2)] = 24
-    max_frames: Annotated[int, Field(ge=2)] = 600  # of a clip
+    max_jitter: Annotated[float, Field(ge=0)] | None = 0.5  # of the shorter side per second; none = as shaky as it is
+    max_zoom: Annotated[float, Field(ge=0)] | None = None  # log scale over the clip, either way; none = any
 
 
 class Stage1(Section):
@@ -239,6 +263,7 @@ class Params(Section):
     seed: int = 1
     foundation: Foundation = Foundation()
     download: Download = Download()
+    measure: Measure = Measure()
     vqa_filter: VqaFilter = VqaFilter()
     motion_filter: MotionFilter = MotionFilter()
     recaption: Recaption = Recaption()

@@ -19,13 +19,13 @@ _FEW = 64  # clips; fewer are not worth the start of worker processes
 
 
 @contextmanager
-def worker_pool(items: int) -> Iterator[ProcessPoolExecutor | None]:
-    """As many processes as there are cores, or None where ``items`` are too few; what still waits at the end is
-    cancelled."""
+def worker_pool(items: int, processes: int | None = None) -> Iterator[ProcessPoolExecutor | None]:
+    """As many processes as there are cores, or as are asked for; None where ``items`` are too few. What still waits at
+    the end is cancelled."""
     if items <= _FEW:
         yield None
         return
-    pool = ProcessPoolExecutor(_cores(), mp_context=get_context("spawn"), initializer=_die_with_parent)
+    pool = ProcessPoolExecutor(processes or _cores(), mp_context=get_context("spawn"), initializer=_die_with_parent)
     try:
         yield pool
     finally:

@@ -56,8 +56,11 @@ def test_confusion_counts_every_judged_clip_once(tables: dict[str, pl.DataFrame]
     assert sum(sum(row.values()) for row in counts.values()) == 10
     assert counts["none"] == {
         "kept": 2,
+        "black": 0,
         "too_dark": 0,
         "overexposed": 0,
+        "frozen": 0,
+        "blocky": 0,
         "low_quality": 1,
         "static": 0,
         "dolly_zoom": 0,

@@ -16,7 +16,7 @@ from hummingbird.data import world
 from hummingbird.miniature import dover as recipe
 from hummingbird.miniature.dover import CONFIG
 from hummingbird.models.dover import Dover, ViewSizes
-from hummingbird.models.dover.views import aesthetic_view, fragments, technical_view
+from hummingbird.models.dover.views import ViewCollector, aesthetic_view, fragments, technical_view
 from hummingbird.runlog import SilentLog
 
 TOLERANCE = 2e-5
@@ -139,6 +139,25 @@ def test_views_have_their_sizes_and_short_clips_repeat() -> None:
     assert first.shape == (2, 3, 6, 16, 16)
     assert torch.equal(first[:, :, :3], first[:, :, 3:])
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(("frames", "height", "width"), [(9, 70, 90), (3, 20, 50)], ids=["large", "small and short"])
+def test_views_collected_frame_by_frame_are_those_of_the_whole_video(frames: int, height: int, width: int) -> None:
+    sizes = ViewSizes(aesthetic_frames=4, aesthetic_size=16, technical_clips=2, technical_frames=3, grid=3, fragment=8)
+    video = _clip(2, frames, height, width)
+    collector = ViewCollector(frames, (height, width), sizes, seed=5)
+    for number, frame in enumerate(video):
+        collector.add(number, frame)
+    aesthetic, technical = collector.views()
+    assert torch.equal(aesthetic, aesthetic_view(video, sizes))
+    assert torch.equal(technical, technical_view(video, sizes, seed=5))
+
+
+def test_a_frame_that_is_missing_from_a_view_is_an_error() -> None:
+    collector = ViewCollector(40, (64, 64), ViewSizes(grid=2, fragment=8), seed=0)
+    collector.add(0, _clip(0, 1, 64, 64)[0])
+    with pytest.raises(ValueError, match="were never added"):
+        collector.views()
 
 
 def test_training_batches_depend_on_the_step_alone_and_spoil_their_second_half(miniature: Dover) -> None:

@@ -19,6 +19,7 @@ LAYOUT = Layout()
 MAKES = {  # stage -> what it makes besides its metrics and its record
     "foundation": [LAYOUT.foundation],
     "download": [LAYOUT.raw, LAYOUT.truth.parent, LAYOUT.sheets("download")],
+    "measure": [LAYOUT.measure],
     "vqa_filter": [LAYOUT.clip_table("vqa_filter").parent, LAYOUT.sheets("vqa_filter")],
     "motion_filter": [LAYOUT.clip_table("motion_filter").parent, LAYOUT.sheets("motion_filter")],
     "recaption": [LAYOUT.clip_table("recaption").parent],

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from hummingbird.data.measuring.table import MOTION, QUALITY, SCHEMA
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.ops import gates
@@ -31,6 +32,15 @@ def clips(count: int = 10) -> pl.DataFrame:
     )
 
 
+def scores(count: int = 10) -> pl.DataFrame:
+    """As measured: the last clip was condemned by the cheap signals, and has no scores of DOVER and of motion."""
+    names = [name for name in SCHEMA if name not in ("clip_id", "shard", "problem")]
+    table = clips(count).select("clip_id", "shard", problem=pl.lit(""), **{name: pl.lit(0.5) for name in names})
+    last = pl.int_range(pl.len()) == count - 1
+    spared = [pl.when(~last).then(pl.col(name)).alias(name) for name in (*QUALITY, *MOTION)]
+    return table.with_columns(spared)
+
+
 def write(layout: Layout, stage: str, table: pl.DataFrame) -> None:
     path = gates.table_of(stage, layout)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,6 +53,28 @@ def test_a_good_table_passes_and_has_a_page(tmp_path: Path, stage: str) -> None:
     write(layout, stage, clips())
     gates.check(stage, layout)
     assert stage in (tmp_path / "reports/data_docs/index.html").read_text()
+
+
+def test_good_scores_pass(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    write(layout, "measure", scores())
+    gates.check("measure", layout)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (pl.lit(1.5).alias("overall"), "between.*overall.*1.5"),
+        (pl.lit(None).alias("black"), "not_be_null.*black"),
+        (pl.lit("unreadable: torn").alias("problem"), "in_set.*problem.*torn"),
+        (pl.lit(-0.1).alias("jitter"), "between.*jitter"),
+    ],
+)
+def test_broken_scores_are_named(tmp_path: Path, change: pl.Expr, named: str) -> None:
+    layout = Layout(tmp_path)
+    write(layout, "measure", scores().with_columns(change))
+    with pytest.raises(UserError, match=named):
+        gates.check("measure", layout)
 
 
 def test_a_rejected_clip_may_lack_what_could_not_be_read(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def write_pictures(layout: Layout, shown: list[dict[str, Any]], count: int) -> N
     sheet = contact_sheet(clips, [f"low_quality  overall 0.{n:02d}" for n in range(count)])
     for stage, names in {
         "download": ["raw"],
-        "vqa_filter": ["kept", "dropped"],
-        "motion_filter": ["kept", "dropped"],
+        "vqa_filter": ["kept", "dropped_low_quality"],
+        "motion_filter": ["kept", "dropped_static", "dropped_dolly_zoom"],
         "stage1": ["step_000010", "step_000400"],
     }.items():
         for name in names:
@@ -267,7 +267,7 @@ def test_the_page_needs_nothing_but_itself(page: str) -> None:
 def test_all_videos_and_sheets_are_on_the_page(page: str) -> None:
     assert page.count("<video ") == 2 * 6
     assert page.count('src="data:video/mp4;base64,') == 2 * 6
-    assert page.count("data:image/webp;base64,") == 7
+    assert page.count("data:image/webp;base64,") == 8
     assert len(re.findall(r"<svg [^>]*>\s*<title>", page)) == page.count("<svg") == 1 + 2 + 3 + 2 + 1
 
 

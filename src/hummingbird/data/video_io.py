@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from hummingbird.files import replacing
@@ -51,7 +51,7 @@ def _rate(stream: av.VideoStream) -> float:
     return float(rate)
 
 
-def _frames(source: Source) -> Iterator[tuple[av.VideoFrame, float]]:
+def raw_frames(source: Source) -> Iterator[tuple[av.VideoFrame, float]]:
     """Every decoded frame in order of presentation, with the frame rate of the stream."""
     if (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0:
         raise VideoError("empty file")
@@ -74,14 +74,19 @@ def _cover(width: int, height: int, target: tuple[int, int]) -> tuple[int, int]:
     return max(target[1], round(width * scale)), max(target[0], round(height * scale))
 
 
-def _to_array(frame: av.VideoFrame, cover: tuple[int, int] | None) -> Video:
+def to_array(frame: av.VideoFrame, cover: tuple[int, int] | None, reformatter: VideoReformatter | None = None) -> Video:
+    """A decoded frame upright, uint8 RGB [H, W, 3], scaled and cropped as in :func:`decode`.
+
+    ``reformatter``: keeps what it costs to prepare from one frame of a video to the next, for one ``cover``.
+    """
     turns = round(frame.rotation / 90) % 4  # FFmpeg counts counter-clockwise, as numpy does
     width, height = frame.width, frame.height
     if cover:
         target = cover[::-1] if turns % 2 else cover
         width, height = _cover(width, height, target)
-    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation=Interpolation.AREA)
-    image = np.rot90(image, turns)
+    reformatter = reformatter or VideoReformatter()
+    scaled = reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.AREA)
+    image = np.rot90(scaled.to_ndarray(), turns)
     if cover:
         top, left = (image.shape[0] - cover[0]) // 2, (image.shape[1] - cover[1]) // 2
         image = image[top : top + cover[0], left : left + cover[1]]
@@ -105,10 +110,11 @@ def decode(
     """
     images: list[Video] = []
     fps = 0.0
-    frames = _frames(source)
+    reformatter = VideoReformatter()
+    frames = raw_frames(source)
     for frame, rate in frames:
         fps = rate
-        image = _to_array(frame, cover)
+        image = to_array(frame, cover, reformatter)
         if images and image.shape != images[0].shape:
             raise VideoError("frame size changes within the clip")
         images.append(image)
@@ -126,7 +132,7 @@ def probe(source: Source) -> VideoInfo:
         VideoError: empty, corrupt anywhere, or without video stream.
     """
     count, width, height, fps = 0, 0, 0, 0.0
-    for frame, rate in _frames(source):
+    for frame, rate in raw_frames(source):
         if count == 0:
             fps = rate
             turned = round(frame.rotation / 90) % 2 == 1

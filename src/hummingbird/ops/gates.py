@@ -17,9 +17,10 @@ from hummingbird.layout import Layout
 if TYPE_CHECKING:
     from great_expectations.data_context import FileDataContext
 
-WRITES = ("download", "vqa_filter", "motion_filter", "recaption", "encode")
+WRITES = ("download", "measure", "vqa_filter", "motion_filter", "recaption", "encode")
 READS = {
-    "vqa_filter": "download",
+    "measure": "download",
+    "vqa_filter": "measure",
     "motion_filter": "vqa_filter",
     "recaption": "motion_filter",
     "encode": "recaption",
@@ -30,6 +31,8 @@ SITE = "data_docs"
 
 def table_of(stage: str, layout: Layout) -> Path:
     """The table that ``stage`` writes."""
+    if stage == "measure":
+        return layout.measure / "scores.parquet"
     return layout.latents / "index.parquet" if stage == "encode" else layout.clip_table(stage)
 
 

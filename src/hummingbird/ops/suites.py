@@ -27,13 +27,18 @@ CLIP_COLUMNS = (
 # Lowest share of clips that may be left. Below it the filter, or the crawl, is broken: nobody throws away nineteen
 # clips of twenty and trains on the rest without having looked.
 KEPT_SHARE = {"download": 0.5, "vqa_filter": 0.1, "motion_filter": 0.05, "recaption": 0.05}
+SIGNALS = ("highlights", "shadows", "black", "frozen", "bars", "blockiness")
+READABLE_SHARE = 0.9  # of the clips, which all decoded when they were downloaded
+READABLE = Column("problem") == ""
 KEPT = Column("kept") == True  # noqa: E712 - builds a condition
 REJECTED = Column("kept") == False  # noqa: E712
 
 
 def suite_for(stage: str) -> Suite:
-    """Expectations on the table that ``stage`` writes: a clip table, or the index of latents after ``encode``."""
-    return _latents_index() if stage == "encode" else _clip_table(stage)
+    """Expectations on the table that ``stage`` writes: a clip table, scores after ``measure``, or the index of latents
+    after ``encode``."""
+    special = {"measure": _scores, "encode": _latents_index}
+    return special[stage]() if stage in special else _clip_table(stage)
 
 
 def _clip_table(stage: str) -> Suite:
@@ -56,6 +61,24 @@ def _clip_table(stage: str) -> Suite:
         gxe.ExpectColumnValuesToMatchRegex(column="sha256", regex="^[0-9a-f]{64}$", row_condition=KEPT),
         gxe.ExpectColumnValuesToNotBeNull(column="caption", row_condition=KEPT),
         gxe.ExpectColumnValueLengthsToBeBetween(column="caption", min_value=3, max_value=longest, row_condition=KEPT),
+    ]
+
+
+def _scores() -> Suite:
+    """Every clip was measured once; each score is in its range, and empty only where the clip could not be read or the
+    cheap signals condemned it."""
+    shares = (*SIGNALS, "aesthetic", "technical", "overall", "static", "dolly_zoom")
+    return [
+        *_latents_index(),
+        gxe.ExpectColumnValuesToNotBeNull(column="problem"),
+        gxe.ExpectColumnValuesToBeInSet(column="problem", value_set=[""], mostly=READABLE_SHARE),
+        *(gxe.ExpectColumnValuesToBeBetween(column=column, min_value=0, max_value=1) for column in shares),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=column, row_condition=READABLE) for column in SIGNALS),
+        gxe.ExpectColumnValuesToBeBetween(column="forward", min_value=-1.001, max_value=1.001),  # a sum of shares
+        *(
+            gxe.ExpectColumnValuesToBeBetween(column=column, min_value=0)
+            for column in ("camera_pan", "jitter", "subject_motion")
+        ),
     ]
 
 

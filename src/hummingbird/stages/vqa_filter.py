@@ -1,137 +1,98 @@
-"""Stage ``vqa_filter``: score the quality of every clip, and drop those below the bar.
-
-Exposure is measured first, because it costs next to nothing; DOVER scores what is left.
-"""
+"""Stage ``vqa_filter``: drop clips of low quality. Decides by what was measured, and decodes nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hummingbird.data.clips import apply_filter, read_table, write_table
+from hummingbird.data.clips import apply_filter, read_table, reason_counts, write_table
 from hummingbird.data.filter_sheets import write_filter_sheets
-from hummingbird.data.shards import iter_clips
-from hummingbird.data.video_io import Video, decode
-from hummingbird.data.vqa import Exposure, exposure, exposure_reason
+from hummingbird.data.measuring.signals import condemn, signals_of
+from hummingbird.data.measuring.table import QUALITY, SIGNALS, read_scores
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
-from hummingbird.models.dover import Dover
 from hummingbird.params import Params, VqaFilter
 from hummingbird.runlog import RunLog
 
-REASONS = ("too_dark", "overexposed", "low_quality")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the filter found out about a clip; the scores are empty where exposure already decided."""
-
-    exposure: Exposure
-    aesthetic: float | None = None
-    technical: float | None = None
-    overall: float | None = None
-    reason: str = ""
+NOT_BEST = "not_best"  # dropped by `keep_best` alone
+REASONS = (
+    "unreadable", "black", "too_dark", "overexposed", "frozen", "letterbox", "blocky",
+    "low_aesthetic", "low_technical", "low_quality", NOT_BEST,
+)  # fmt: skip
+_UNSCORED = "unscored"
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
-    """Write the clip table with columns ``highlights``, ``shadows``, ``aesthetic``, ``technical`` and ``overall``
-    (all 0..1; empty for clips dropped before they were measured), and contact sheets of both heaps.
+    """Write the clip table with the cheap signals and DOVER's scores (all 0..1; empty for clips that were dropped
+    before they were measured), and contact sheets.
 
     Raises:
-        UserError: the clip table, a shard or the model is missing, or no clip passes.
+        UserError: the clip table or the scores are missing, a clip passes the signals that was spared DOVER, or no clip
+            passes.
     """
     settings = params.vqa_filter
     before = read_table(layout.clip_table("download"))
-    shards = layout.raw / "shards"
-    model = load_dover(layout.foundation / "dover")
-    waiting = before.filter(pl.col("kept"))
-    found: dict[str, Verdict] = {}
-    parts = list(waiting.iter_slices(settings.batch_size))
-    for part in log.progress(parts, "scoring quality", total=len(parts)):
-        clips = [(row["clip_id"], _load(data, settings)) for row, data in iter_clips(shards, part)]
-        found |= judge(model, dict(clips), settings, seed=params.seed)
-    after = _verdicts(before, found)
+    scores = read_scores(layout.measure / "scores.parquet", before)
+    reasons = judge(scores, settings, before["kept"])
+    columns = {name: scores[name].to_list() for name in (*SIGNALS, *QUALITY)}
+    after = apply_filter(before, columns, [not reason for reason in reasons], reasons)
+    clips = int(before["kept"].sum())
     if not after["kept"].any():
         raise UserError(
-            f"the quality filter keeps none of {len(waiting)} clips", "lower vqa_filter.min_overall in params.yaml"
+            f"the quality filter keeps none of {clips} clips", "lower vqa_filter.min_overall in params.yaml"
         )
     write_table(after, layout.clip_table("vqa_filter"))
-    write_filter_sheets(layout.sheets("vqa_filter"), shards, before, after, _label, log)
-    return _figures(waiting, after, found)
+    write_filter_sheets(layout.sheets("vqa_filter"), layout.measure / "strips", before, after, _label, log)
+    kept = after.filter(pl.col("kept"))
+    counts = reason_counts(after.filter(before["kept"]))
+    return {
+        "clips": float(clips),
+        "kept": float(len(kept)),
+        **{f"dropped_{reason}": float(counts.get(reason, 0)) for reason in REASONS},
+        **{f"kept_mean_{name}": float(kept[name].cast(pl.Float64).to_numpy().mean()) for name in QUALITY},
+    }
 
 
-def load_dover(folder: Path) -> Dover:
-    """The model in ``folder``, on the GPU where there is one.
+def judge(scores: pl.DataFrame, settings: VqaFilter, waiting: pl.Series) -> list[str]:
+    """The reason to drop each row of a table of scores, or "". Only rows that are ``waiting`` are judged.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: a clip passes the signals that was spared DOVER.
     """
-    import torch
-
-    next_step = "run the stage that supplies it: dvc repro foundation"
-    if not (folder / "config.json").is_file():
-        raise UserError(f"no DOVER model in {folder}", next_step)
-    try:
-        model = Dover.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise UserError(f"the DOVER model in {folder} cannot be read: {error}", next_step) from error
-    return model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def judge(model: Dover, clips: dict[str, Video], settings: VqaFilter, *, seed: int) -> dict[str, Verdict]:
-    """Judge clips of one size, uint8 [T, H, W, 3], by name."""
-    verdicts = {}
-    for name, video in clips.items():
-        measured = exposure(video)
-        reason = exposure_reason(measured, min_highlights=settings.min_highlights, max_shadows=settings.max_shadows)
-        verdicts[name] = Verdict(measured, reason=reason)
-    left = [name for name, verdict in verdicts.items() if not verdict.reason]
-    if not left:
-        return verdicts
-    scores = model.score([clips[name] for name in left], seed)
-    for name, *values in zip(left, *(part.tolist() for part in scores), strict=True):
-        aesthetic, technical, overall = values
-        reason = "low_quality" if overall < settings.min_overall else ""
-        verdicts[name] = Verdict(verdicts[name].exposure, aesthetic, technical, overall, reason)
-    return verdicts
+    rows = zip(scores.iter_rows(named=True), waiting, strict=True)
+    reasons = [_reason(row, settings) if is_waiting else "" for row, is_waiting in rows]
+    if unscored := reasons.count(_UNSCORED):
+        raise UserError(
+            f"{unscored} clips pass the bounds of vqa_filter but not those of measure.spare, and have no scores",
+            "loosen measure.spare in params.yaml as well, then: dvc repro vqa_filter",
+        )
+    if settings.keep_best is not None:
+        passed = [number for number, reason in enumerate(reasons) if not reason and waiting[number]]
+        best = sorted(passed, key=lambda number: (-scores["overall"][number], scores["clip_id"][number]))
+        for number in best[max(1, round(settings.keep_best * len(passed))) :]:
+            reasons[number] = NOT_BEST
+    return reasons
 
 
-def _load(data: bytes, settings: VqaFilter) -> Video:
-    return decode(data, settings.max_frames, cover=(settings.size, settings.size))[0]
-
-
-def _verdicts(table: pl.DataFrame, found: dict[str, Verdict]) -> pl.DataFrame:
-    rows = [found.get(clip_id) for clip_id in table["clip_id"]]
-    scores = {
-        "highlights": [row.exposure.highlights if row else None for row in rows],
-        "shadows": [row.exposure.shadows if row else None for row in rows],
-        "aesthetic": [row.aesthetic if row else None for row in rows],
-        "technical": [row.technical if row else None for row in rows],
-        "overall": [row.overall if row else None for row in rows],
+def _reason(row: dict[str, Any], settings: VqaFilter) -> str:
+    if row["problem"]:
+        return str(row["problem"])
+    if reason := condemn(signals_of(row), settings):
+        return reason
+    if row["overall"] is None:
+        return _UNSCORED
+    bars = {
+        "low_aesthetic": row["aesthetic"] < settings.min_aesthetic,
+        "low_technical": row["technical"] < settings.min_technical,
+        "low_quality": row["overall"] < settings.min_overall,
     }
-    reasons = [row.reason if row else "" for row in rows]
-    return apply_filter(table, scores, [not reason for reason in reasons], reasons)
+    return next((reason for reason, below in bars.items() if below), "")
 
 
 def _label(row: dict[str, Any]) -> str:
     if row["overall"] is None:
-        return f"{row['reason']}  luma {row['shadows']:.2f} to {row['highlights']:.2f}"
+        shown = f"{row['reason']}  luma {row['shadows']:.2f} to {row['highlights']:.2f}  black {row['black']:.2f}"
+        return f"{shown}  bars {row['bars']:.2f}  frozen {row['frozen']:.2f}  blocks {row['blockiness']:.2f}"
     scores = f"overall {row['overall']:.2f}  technical {row['technical']:.2f}  aesthetic {row['aesthetic']:.2f}"
     return f"{row['reason']}  {scores}".strip()
-
-
-def _figures(before: pl.DataFrame, after: pl.DataFrame, found: dict[str, Verdict]) -> dict[str, float]:
-    dropped = [verdict.reason for verdict in found.values() if verdict.reason]
-    kept = after.filter(pl.col("kept"))
-    return {
-        "clips": float(len(before)),
-        "kept": float(len(kept)),
-        **{f"dropped_{reason}": float(dropped.count(reason)) for reason in REASONS},
-        **{
-            f"kept_mean_{name}": float(kept[name].cast(pl.Float64).to_numpy().mean())
-            for name in ("aesthetic", "technical", "overall")
-        },
-    }

@@ -96,11 +96,16 @@ class Dover(ModelMixin, ConfigMixin):
 
         The same clip gets the same score whatever else is in the list.
         """
-        sizes, device, dtype = self.view_sizes, self.device, self.dtype
-        whole = torch.stack([aesthetic_view(video, sizes) for video in videos]).to(device, dtype)
-        pieces = torch.stack([technical_view(video, sizes, seed) for video in videos]).to(device, dtype)
-        aesthetic, technical = self(whole, pieces)
-        return self.fuse(aesthetic.float(), technical.float())
+        sizes = self.view_sizes
+        whole = torch.stack([aesthetic_view(video, sizes) for video in videos])
+        pieces = torch.stack([technical_view(video, sizes, seed) for video in videos])
+        return self.score_views(whole, pieces)
+
+    @torch.inference_mode()
+    def score_views(self, aesthetic: Tensor, technical: Tensor) -> QualityScores:
+        """Score clips by their views, float [B, 3, T, S, S] and [B, clips, 3, T, S, S]."""
+        raw = self(aesthetic.to(self.device, self.dtype), technical.to(self.device, self.dtype))
+        return self.fuse(raw[0].float(), raw[1].float())
 
 
 def _backbone(settings: dict[str, Any]) -> Swin3D | ConvNeXt3D:
