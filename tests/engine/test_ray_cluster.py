@@ -66,10 +66,14 @@ def test_mistakes_are_explained(cluster: Any, tmp_path: Path) -> None:
 
 def test_without_a_cluster_the_next_step_is_told() -> None:
     with pytest.raises(UserError, match=r"curation.address is empty\n  next: .*ray start --head"):
-        list(engine.run(shard_work.write_shard, [], Curation(engine="ray"), HALF))
+        list(engine.run(shard_work.write_shard, [("nowhere", 1)], Curation(engine="ray"), HALF))
+
+
+def test_without_tasks_no_cluster_is_needed() -> None:
+    assert list(engine.run(shard_work.write_shard, [], Curation(engine="ray"), HALF)) == []
 
 
 def test_without_ray_the_next_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install 'hummingbird\[ray\]'"):
-        list(engine.run(shard_work.write_shard, [], Curation(engine="ray"), HALF))
+        list(engine.run(shard_work.write_shard, [("nowhere", 1)], Curation(engine="ray"), HALF))

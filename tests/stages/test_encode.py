@@ -246,10 +246,16 @@ def test_bad_input_is_explained(layout: Layout, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="truncated or damaged"):
         encode.run(PARAMS, layout, SilentLog())
     table = read_table(layout.clip_table("recaption"))
-    (tmp_path / "data/recaption").unlink()
-    write_table(table.with_columns(kept=pl.lit(False), reason=pl.lit("blur")), layout.clip_table("recaption"))
+    change(layout, table.with_columns(kept=pl.lit(False), reason=pl.lit("blur")))
     with pytest.raises(UserError, match="left no clip to encode"):
         encode.run(PARAMS, layout, SilentLog())
+
+
+def test_a_clip_that_is_not_the_one_of_the_table_is_refused(layout: Layout) -> None:
+    table = read_table(layout.clip_table("recaption"))
+    change(layout, table.with_columns(sha256=pl.col("sha256").first()))
+    with pytest.raises(UserError, match="another sha256 than the clip table says"):
+        encode.run(PARAMS.model_copy(update={"encode": Encode(batch_frames=4, clips_per_shard=1)}), layout, SilentLog())
 
 
 def test_a_missing_model_names_the_stage_that_makes_it(layout: Layout, tmp_path: Path) -> None:

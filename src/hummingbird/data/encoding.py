@@ -25,14 +25,15 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from hummingbird.data.clips import write_table
 from hummingbird.data.latents import INDEX_SCHEMA, EncodedClip, write_latent_shard
-from hummingbird.data.shards import iter_videos
-from hummingbird.data.video_io import Video
+from hummingbird.data.shards import iter_clips
+from hummingbird.data.video_io import Video, VideoError, decode
 from hummingbird.errors import UserError
 from hummingbird.models.text import encode_prompts
 from hummingbird.models.vae import downscale_factor, encode_frames, pixels_from_video
 from hummingbird.params import Encode
 
 _TEXTS = 64  # captions through the text encoder at once
+_MAKE_AGAIN = "delete data/raw and run again: dvc repro download"
 _PREPROCESSING = "cover by area, centre crop, -1..1"  # to be changed with the code that does it
 
 
@@ -65,14 +66,18 @@ class ShardTask:
 
 
 def with_keys(rows: pl.DataFrame, models: Models, settings: Encode) -> pl.DataFrame:
-    """Rows of a clip table with ``latent_key`` and ``text_key``: what the latents and the embedding of each depend on.
+    """What is needed of the rows of a clip table, with ``latent_key`` and ``text_key``: hashes of all that the latents
+    and the embedding of each depend on.
 
     The number of frames at once is part of it, for it may change the last bit.
     """
     frames = (settings.height, settings.width, settings.max_frames, settings.batch_frames)
     latents = [_hash(models.vae_hash, _PREPROCESSING, *frames, sha) for sha in rows["sha256"]]
     texts = [_hash(models.text_hash, caption) for caption in rows["caption"]]
-    return rows.with_columns(latent_key=pl.Series(latents, dtype=pl.String), text_key=pl.Series(texts, dtype=pl.String))
+    needed = rows.select("clip_id", "shard", "key", "caption", "fps", "sha256", "kept")
+    return needed.with_columns(
+        latent_key=pl.Series(latents, dtype=pl.String), text_key=pl.Series(texts, dtype=pl.String)
+    )
 
 
 def shard_key(rows: pl.DataFrame) -> str:
@@ -146,9 +151,20 @@ def _latents(task: ShardTask) -> Iterator[tuple[str, Tensor]]:
         return
     vae = _vae(task.models)
     _check_size(settings, downscale_factor(vae))
-    videos = iter_videos(task.shards, new, max_frames=settings.max_frames, cover=(settings.height, settings.width))
-    for row, video in videos:
-        yield row["latent_key"], encode_video(vae, video, settings.batch_frames)
+    for row, data in iter_clips(task.shards, new):
+        yield row["latent_key"], encode_video(vae, _decoded(row, data, settings), settings.batch_frames)
+
+
+def _decoded(row: dict[str, Any], data: bytes, settings: Encode) -> Video:
+    """The frames of a clip whose bytes are those that its key names."""
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise UserError(
+            f"clip {row['clip_id']} in {row['shard']} has another sha256 than the clip table says", _MAKE_AGAIN
+        )
+    try:
+        return decode(data, settings.max_frames, cover=(settings.height, settings.width))[0]
+    except VideoError as error:
+        raise UserError(f"clip {row['clip_id']} in {row['shard']}: {error}", _MAKE_AGAIN) from error
 
 
 def _texts(task: ShardTask) -> dict[str, Tensor]:

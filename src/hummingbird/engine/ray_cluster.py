@@ -23,7 +23,9 @@ _AHEAD = 256  # tasks that the cluster knows at a time
 def run_on_ray(
     function: Callable[[Task], Result], tasks: Sequence[Task], address: str | None, needs: Needs
 ) -> Iterator[Result]:
-    """See :func:`hummingbird.engine.run`."""
+    """See :func:`hummingbird.engine.run`. Without tasks no cluster is needed."""
+    if not tasks:
+        return
     ray = _import_ray()
     with _connected(ray, address):
         _check_needs(ray, needs)

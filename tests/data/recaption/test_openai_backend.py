@@ -1,4 +1,4 @@
-"""A server on loopback that answers well, slowly, not at all, with garbage or with malice."""
+"""What an endpoint may do: answer well, slowly, with garbage or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import email.utils
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,62 +17,16 @@ from hummingbird.data.recaption.openai_backend import KEY_VARIABLE, Endpoint, Op
 from hummingbird.data.recaption.prompt import conversation
 from hummingbird.errors import UserError
 
-
-class Server:
-    """``script``: caption -> what each of its requests gets in turn (the last again and again), as (status, headers,
-    body)."""
-
-    def __init__(self) -> None:
-        self.script: dict[str, list[tuple[int, dict[str, str], bytes]]] = {}
-        self.requests: list[tuple[str, dict[str, Any], dict[str, str]]] = []
-        self.delay_s = 0.0
-        self.busy = self.most_busy = 0
-        lock, server = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                caption = request["messages"][1]["content"].removeprefix("<caption>").removesuffix("</caption>")
-                with lock:
-                    server.requests.append((self.path, request, dict(self.headers)))
-                    server.busy += 1
-                    server.most_busy = max(server.busy, server.most_busy)
-                    turns = server.script.get(caption, [good(f"A {caption}.")])
-                    status, headers, body = turns.pop(0) if len(turns) > 1 else turns[0]
-                time.sleep(server.delay_s)
-                with lock:
-                    server.busy -= 1
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.http.server_port}/v1"
+Response = tuple[int, dict[str, str], bytes]
 
 
-def good(text: object, finish: str = "stop") -> tuple[int, dict[str, str], bytes]:
+def good(text: object, finish: str = "stop") -> Response:
     body = {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": finish}]}
     return 200, {}, json.dumps(body).encode()
 
 
-def status(code: int, **headers: str) -> tuple[int, dict[str, str], bytes]:
+def status(code: int, **headers: str) -> Response:
     return code, {name.replace("_", "-"): value for name, value in headers.items()}, b"{}"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.http.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
-    thread.join()
 
 
 @pytest.fixture
@@ -91,7 +44,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def ask(server: Server, pauses: list[float]) -> Callable[..., dict[str, Answer]]:
+def ask(server: Any, pauses: list[float]) -> Callable[..., dict[str, Answer]]:
     def ask(*captions: str, tries: int = 3, timeout_s: float = 5.0) -> dict[str, Answer]:
         endpoint = Endpoint(server.address, "llama", 77, concurrency=4, timeout_s=timeout_s, tries=tries)
         found = dict(OpenAIBackend(endpoint).answers([conversation(caption) for caption in captions]))
@@ -100,7 +53,7 @@ def ask(server: Server, pauses: list[float]) -> Callable[..., dict[str, Answer]]
     return ask
 
 
-def test_good_answers_come_several_at_a_time(server: Server, ask: Callable[..., dict[str, Answer]]) -> None:
+def test_good_answers_come_several_at_a_time(server: Any, ask: Callable[..., dict[str, Answer]]) -> None:
     server.delay_s = 0.2
     captions = [f"ring {letter}" for letter in "abcdefgh"]
     found = ask(*captions)
@@ -114,7 +67,7 @@ def test_good_answers_come_several_at_a_time(server: Server, ask: Callable[..., 
 
 
 def test_the_key_comes_from_the_environment(
-    server: Server, ask: Callable[..., dict[str, Answer]], monkeypatch: pytest.MonkeyPatch
+    server: Any, ask: Callable[..., dict[str, Answer]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "secret")
     ask("ring")
@@ -129,10 +82,10 @@ def test_the_key_comes_from_the_environment(
     ids=["429", "500", "503", "cut", "none", "list", "null", "number", "endless", "deep"],
 )  # fmt: skip
 def test_what_may_pass_is_tried_again(
-    server: Server,
+    server: Any,
     ask: Callable[..., dict[str, Answer]],
     pauses: list[float],
-    failure: tuple[int, dict[str, str], bytes],
+    failure: Response,
 ) -> None:
     server.script["ring"] = [failure, failure, good("A ring.")]
     assert ask("ring") == {"ring": Answer("A ring.")}
@@ -140,7 +93,7 @@ def test_what_may_pass_is_tried_again(
     assert 0.5 <= pauses[0] <= 1 <= pauses[1] <= 2
 
 
-def test_a_failure_that_stays_is_said_and_stops_nothing(server: Server, ask: Callable[..., dict[str, Answer]]) -> None:
+def test_a_failure_that_stays_is_said_and_stops_nothing(server: Any, ask: Callable[..., dict[str, Answer]]) -> None:
     server.script |= {"bad": [status(500)], "odd": [status(400)], "mad": [(200, {}, b"?")]}
     found = ask("bad", "ring", "odd", "mad")
     assert found["ring"] == Answer("A ring.")
@@ -151,7 +104,7 @@ def test_a_failure_that_stays_is_said_and_stops_nothing(server: Server, ask: Cal
 
 
 def test_the_server_says_how_long_to_wait(
-    server: Server, ask: Callable[..., dict[str, Answer]], pauses: list[float]
+    server: Any, ask: Callable[..., dict[str, Answer]], pauses: list[float]
 ) -> None:
     later = email.utils.formatdate(time.time() + 100, usegmt=True)
     server.script["ring"] = [
@@ -166,19 +119,17 @@ def test_the_server_says_how_long_to_wait(
     assert pauses[4] <= 16
 
 
-def test_a_slow_answer_is_given_up(server: Server, ask: Callable[..., dict[str, Answer]]) -> None:
+def test_a_slow_answer_is_given_up(server: Any, ask: Callable[..., dict[str, Answer]]) -> None:
     server.delay_s = 1.0
     assert ask("ring", tries=1, timeout_s=0.2) == {"ring": Answer("", "timeout: 0.2 s", final=False)}
 
 
-def test_an_answer_that_was_cut_off_or_is_nothing_is_final(
-    server: Server, ask: Callable[..., dict[str, Answer]]
-) -> None:
+def test_an_answer_that_was_cut_off_or_is_nothing_is_final(server: Any, ask: Callable[..., dict[str, Answer]]) -> None:
     server.script |= {"ring": [good("A ring that", "length")], "box": [good(None)]}
     assert ask("ring", "box") == {"ring": Answer("A ring that", "cut_off"), "box": Answer("")}
 
 
-def test_a_server_that_is_down_ends_the_run(server: Server, ask: Callable[..., dict[str, Answer]]) -> None:
+def test_a_server_that_is_down_ends_the_run(server: Any, ask: Callable[..., dict[str, Answer]]) -> None:
     captions = [f"ring {number}" for number in range(40)]
     server.script |= {caption: [status(503)] for caption in captions}
     with pytest.raises(UserError, match=r"14 requests in a row .* failed: http_503"):
@@ -190,7 +141,7 @@ def test_a_server_that_is_down_ends_the_run(server: Server, ask: Callable[..., d
     ("code", "message"), [(401, KEY_VARIABLE), (403, KEY_VARIABLE), (404, "does not know the model")]
 )
 def test_mistakes_of_the_user_are_explained(
-    server: Server, ask: Callable[..., dict[str, Answer]], code: int, message: str
+    server: Any, ask: Callable[..., dict[str, Answer]], code: int, message: str
 ) -> None:
     server.script["ring"] = [status(code)]
     with pytest.raises(UserError, match=message):
@@ -198,7 +149,7 @@ def test_mistakes_of_the_user_are_explained(
     assert len(server.requests) == 1
 
 
-def test_redirects_are_not_followed(server: Server, ask: Callable[..., dict[str, Answer]]) -> None:
+def test_redirects_are_not_followed(server: Any, ask: Callable[..., dict[str, Answer]]) -> None:
     server.script["ring"] = [status(307, Location="http://127.0.0.1:1/elsewhere")]
     assert ask("ring") == {"ring": Answer("", "http_307", final=False)}
 

@@ -39,6 +39,7 @@ _INSTRUCTION = re.compile(
     re.IGNORECASE,
 )
 _QUOTES = {'"': '"', "'": "'", "\u201c": "\u201d", "\u2018": "\u2019"}
+_LONGEST = 2000  # characters of an answer: no 77 tokens are that long
 _MOST_WORDS = 16  # of a long caption are asked for: more does not fit into one sentence
 
 
@@ -88,6 +89,8 @@ class Checks:
     def _form(self, answer: str) -> str:
         if not answer:
             return "empty_answer"
+        if len(answer) > _LONGEST:  # first: the patterns below take their time with what has no end
+            return f"too_long: {len(answer)} characters"
         if "\n" in answer or "\r" in answer:
             return "several_lines"
         if _MARKUP.search(answer) or not answer.isprintable():
