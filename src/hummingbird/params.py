@@ -99,6 +99,24 @@ class Fetch(Section):
     keep: bool = True  # what was fetched, after it has gone into a shard: no later run fetches it again
 
 
+class Needs(Section):
+    """What one task of a stage takes while it runs."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    memory_gb: Annotated[float, Field(gt=0)] = 2.0
+
+
+class Curation(Section):
+    """Where the work on shards runs. Nothing here shapes its results, so no stage is made again when it changes."""
+
+    engine: Literal["local", "ray"] = "local"  # processes on this machine, or a Ray cluster
+    address: str | None = None  # `ray`: of the cluster, e.g. 10.0.0.1:6379, ray://10.0.0.1:10001, or `auto`
+    workers: Positive | None = None  # `local`: processes at most; none = as many as the machine holds
+    latents_cache_gb: Annotated[float, Field(ge=0)] = 20.0  # of encoded shards kept for later runs of `encode`
+    encode: Needs = Needs(cpus=4.0, memory_gb=4.0)
+
+
 class Download(Section):
     """The raw crawl: ``world`` (generated), or what a CSV, a folder, a bucket or a dataset names (docs/curation.md)."""
 
@@ -213,9 +231,16 @@ class Reneg(Section):
 class Recaption(Section):
     """Rewriting of captions by a causal language model."""
 
-    model: str | None = None  # a local folder; none = the foundation's `recaptioner`
-    batch_size: Positive = 64
+    backend: Literal["transformers", "openai"] = "transformers"  # a local folder, or an endpoint such as vLLM's
+    model: str | None = None  # `transformers`: the folder, none = the foundation's; `openai`: its name there
+    endpoint: str | None = None  # `openai`: base address with its version, e.g. http://127.0.0.1:8000/v1
+    batch_size: Positive = 64  # `transformers`
+    concurrency: Positive = 16  # `openai`: requests at a time
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0  # `openai`: of a request
+    tries: Positive = 6  # `openai`: of a request, with growing pauses
     max_new_tokens: Positive = 77
+    min_kept_words: Fraction = 0.75  # least share of the caption's content words in an answer; 0 = do not compare
+    synonyms: str | None = None  # words that count as one when they are compared: `world`, or a JSON file
 
 
 class Encode(Section):
@@ -262,6 +287,7 @@ class Params(Section):
 
     seed: int = 1
     foundation: Foundation = Foundation()
+    curation: Curation = Curation()
     download: Download = Download()
     measure: Measure = Measure()
     vqa_filter: VqaFilter = VqaFilter()

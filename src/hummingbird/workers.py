@@ -18,6 +18,11 @@ Result = TypeVar("Result")
 _FEW = 64  # clips; fewer are not worth the start of worker processes
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def worker_pool(items: int, processes: int | None = None) -> Iterator[ProcessPoolExecutor | None]:
     """As many processes as there are cores, or as are asked for; None where ``items`` are too few. What still waits at
@@ -25,7 +30,16 @@ def worker_pool(items: int, processes: int | None = None) -> Iterator[ProcessPoo
     if items <= _FEW:
         yield None
         return
-    pool = ProcessPoolExecutor(processes or _cores(), mp_context=get_context("spawn"), initializer=_die_with_parent)
+    with process_pool(processes or available_cores()) as pool:
+        yield pool
+
+
+@contextmanager
+def process_pool(processes: int, threads: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """A pool of fresh processes; what still waits at the end is cancelled. ``threads``: of numerical libraries, in
+    each (none = as they like)."""
+    context = get_context("spawn")
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(threads,))
     try:
         yield pool
     finally:
@@ -40,7 +54,7 @@ def lazy_map(
     if pool is None:
         yield from map(work, items)
         return
-    most = ahead or 2 * _cores()
+    most = ahead or 2 * available_cores()
     waiting: deque[Future[Result]] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))
@@ -50,11 +64,9 @@ def lazy_map(
         yield waiting.popleft().result()
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _die_with_parent() -> None:
+def _begin(threads: int | None) -> None:
     """End this process when its parent is gone: after a kill -9 nobody would ever tell it to stop."""
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read when the libraries load, which is with the first task
     if parent := parent_process():
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hummingbird.data.captions import CaptionError, Facts, ObjectFacts, parse
+from hummingbird.data.recaption.transformers_backend import Recaptioner
 from hummingbird.miniature import recaptioner
-from hummingbird.models.recaptioner import Recaptioner
 from hummingbird.runlog import SilentLog
 
 

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, write_latent_shard
+from hummingbird.data.recaption.transformers_backend import Recaptioner
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.models.checkpoints import verify_folder
-from hummingbird.models.recaptioner import Recaptioner
 from hummingbird.models.text import encode_prompts, tokenize
 from hummingbird.params import Optim, Params, Reneg, RewardWeights, Stage1, Stage2
 from hummingbird.pipelines.loading import load_pipeline

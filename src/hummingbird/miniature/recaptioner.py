@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hummingbird.data import sloppy, world
 from hummingbird.data.captions import CaptionError, Facts, compose, facts_of, parse
-from hummingbird.models.recaptioner import Recaptioner
+from hummingbird.data.recaption.transformers_backend import Recaptioner
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
 from hummingbird.training.trainer import Trainer, config_key

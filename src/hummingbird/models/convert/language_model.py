@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from hummingbird.data.recaption.transformers_backend import Recaptioner
 from hummingbird.errors import UserError
 from hummingbird.models.convert.keymap import counted
-from hummingbird.models.recaptioner import Recaptioner
 
 _KEPT = (".json", ".safetensors", ".txt", ".model", ".jinja")
 _AGAIN = "fetch it again, with all *.json and *.safetensors files of its repository"
