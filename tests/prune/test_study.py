@@ -221,7 +221,7 @@ def broken(case: str) -> dict[str, Any]:
         ),
         ("latents", "their text is 32 wide, the teacher's 96", "--latents"),
         ({"plan": "0.7B"}, "there is no plan or file '0.7B'", "did you mean '0.7b'?"),
-        ("deep", "the teacher has 2 levels, the plan 3 down and 3 up", "choose other layers"),
+        ("deep", "the teacher has 2 levels, the plan 3 down and 3 up", "change the plan there"),
         ({"device": "cuda:99"}, "cannot compute on 'cuda:99'", "hummingbird doctor"),
         ("infinite", "a prediction of the teacher is not finite", "dvc repro encode"),
     ],
