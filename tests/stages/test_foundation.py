@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, write_latent_shard
+from hummingbird.data.measuring.shard import load_dover
 from hummingbird.data.recaption.transformers_backend import Recaptioner
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
@@ -24,7 +25,6 @@ from hummingbird.pipelines.loading import load_pipeline
 from hummingbird.runlog import SilentLog
 from hummingbird.stages import foundation, reneg, stage1, stage2
 from hummingbird.stages.stage2 import load_rewards
-from hummingbird.stages.vqa_filter import load_dover
 
 PROMPT = "a large plain red circle moves slowly left on sea"
 OURS = Layout().foundation
