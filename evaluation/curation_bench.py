@@ -42,6 +42,7 @@ WORLD_SEED, SPOILT = 4711, 0.4
 WORLD_CLIPS, SCALING_CLIPS, MEMORY_CLIPS = 300, 600, (100, 1000, 3000)
 SHARD = 50  # clips
 WARMUP = 8  # clips
+TURN = 8  # clips
 
 Clips = list[tuple[dict[str, Any], bytes]]  # rows of a clip table, with the videos
 
@@ -84,35 +85,37 @@ def time_decodings(clips: Clips, bench: Bench) -> dict[str, Any]:
     and, to compare with, decoding alone."""
     walk = partial(_walk, settings=bench.settings, model=load_dover(bench.dover), flow=dis_flow())
 
-    def single() -> None:
-        walk(clips, PARTS)
+    def single(part: Clips) -> None:
+        walk(part, PARTS)
 
-    def per_filter() -> None:
-        passed = walk(clips, frozenset({QUALITY}))
+    def per_filter(part: Clips) -> None:
+        passed = walk(part, frozenset({QUALITY}))
         walk(passed, frozenset({MOTION}))  # what the first filter condemns, the second never sees
-        walk(clips, frozenset({STRIP}))
+        walk(part, frozenset({STRIP}))
 
-    def decoding() -> None:
-        for _, video in clips:
+    def decoding(part: Clips) -> None:
+        for _, video in part:
             video_io.probe(video)
 
     ways = {"single_decode": single, "decode_per_filter": per_filter, "decoding_alone": decoding}
     with one_thread():
         walk(clips[:WARMUP], PARTS)
-        seconds = in_turns(ways, bench.repeats)
+        seconds = in_turns(ways, clips, bench.repeats)
     rates = {name: len(clips) / float(np.median(values)) for name, values in seconds.items()}
     ratio = median_ratio(seconds["decode_per_filter"], seconds["single_decode"]).to_json()
     return {"clips": len(clips), "seconds": seconds, "clips_per_s_per_core": rates, "ratio": ratio}
 
 
-def in_turns(ways: dict[str, Callable[[], None]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each run; the ways take turns, so that a slow spell of the machine hits all alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - start)
+def in_turns(ways: dict[str, Callable[[Clips], None]], clips: Clips, repeats: int) -> dict[str, list[float]]:
+    """Seconds that each way takes for all clips; they take turns every few clips, so that a slow spell of the machine
+    hits all alike."""
+    seconds = {name: [0.0] * repeats for name in ways}
+    for run in range(repeats):
+        for first in range(0, len(clips), TURN):
+            for name, way in ways.items():
+                start = time.perf_counter()
+                way(clips[first : first + TURN])
+                seconds[name][run] += time.perf_counter() - start
     return seconds
 
 
@@ -175,8 +178,11 @@ def measure_memory(bench: Bench) -> list[dict[str, int]]:
 def _peak_of(jobs: list[ShardJob]) -> int:
     for job in jobs:
         measure_shard(job)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = Path("/proc/self/status")
+    if status.is_file():  # Linux: what getrusage says, a process inherits from its parent
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
 
 
 def conditions(bench: Bench) -> dict[str, Any]:

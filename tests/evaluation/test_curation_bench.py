@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -16,10 +18,18 @@ from hummingbird.params import Measure
 
 
 def test_ways_take_turns() -> None:
-    order: list[str] = []
-    seconds = in_turns({name: lambda name=name: order.append(name) for name in "ab"}, repeats=3)
-    assert order == list("ababab")
-    assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
+    order: list[tuple[str, int]] = []
+    ways = {name: lambda clips, name=name: order.append((name, len(clips))) for name in "ab"}
+    seconds = in_turns(ways, [({}, b"")] * (curation_bench.TURN + 1), repeats=2)
+    assert order == [("a", curation_bench.TURN), ("b", curation_bench.TURN), ("a", 1), ("b", 1)] * 2
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+
+
+def test_memory_is_that_of_the_process_itself() -> None:
+    ballast = bytearray(200_000_000)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert 0 < pool.apply(curation_bench._peak_of, ([],)) < psutil.Process().memory_info().rss
 
 
 def test_files_that_do_not_decode_are_left_out(tmp_path: Path) -> None:
