@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Verdicts(Counter[str]):
+    """How many clips were kept, and how many dropped for each reason. As text: ``90 kept, 8 http_404, 2 too_short``."""
+
+    KEPT = "kept"
+
+    def add(self, reason: str, clips: int = 1) -> None:
+        """Count clips that were kept (``""``) or dropped for a reason (``code`` or ``code: detail``)."""
+        self[reason.partition(":")[0] or self.KEPT] += clips
+
+    def __str__(self) -> str:
+        order = sorted(self, key=lambda code: (code != self.KEPT, -self[code], code))
+        return ", ".join(f"{self[code]:,} {code}" for code in order)
 
 
 class RunLog(Protocol):
@@ -24,6 +39,9 @@ class RunLog(Protocol):
     def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         """Iterate with a progress bar."""
 
+    def verdict(self, reason: str, clips: int = 1) -> None:
+        """Count clips, as :meth:`Verdicts.add`, while the progress bar grows: for whoever is watching."""
+
 
 class SilentLog:
     """A log that keeps nothing: for tests and for use as a library."""
@@ -36,3 +54,5 @@ class SilentLog:
 
     def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         yield from items
+
+    def verdict(self, reason: str, clips: int = 1) -> None: ...

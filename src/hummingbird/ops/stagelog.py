@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hummingbird.runlog import Verdicts
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric
@@ -28,6 +30,7 @@ class StageLog:
         self._waiting: list[Metric] = []
         self._sent_at = time.monotonic()
         self._warned = False
+        self._verdicts = Verdicts()
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         from mlflow.entities import Metric
@@ -49,12 +52,19 @@ class StageLog:
     def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         if total is None and isinstance(items, Sized):
             total = len(items)
+        self._verdicts.clear()
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            yield from tqdm(items, desc=description, total=total, dynamic_ncols=True)
+            with tqdm(items, desc=description, total=total, dynamic_ncols=True) as bar:
+                for item in bar:
+                    yield item
+                    bar.set_postfix_str(str(self._verdicts), refresh=False)
         else:
-            yield from _progress_lines(items, description, total)
+            yield from _progress_lines(items, description, total, self._verdicts)
+
+    def verdict(self, reason: str, clips: int = 1) -> None:
+        self._verdicts.add(reason, clips)
 
     def flush(self) -> None:
         """Send the metrics that wait."""
@@ -77,7 +87,7 @@ class StageLog:
         return True
 
 
-def _progress_lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+def _progress_lines(items: Iterable[T], description: str, total: int | None, verdicts: Verdicts) -> Iterator[T]:
     start = last = time.monotonic()
     count = 0
     for count, item in enumerate(items, 1):
@@ -85,12 +95,13 @@ def _progress_lines(items: Iterable[T], description: str, total: int | None) -> 
         now = time.monotonic()
         if now - last >= LINE_EVERY:
             last = now
-            print(_line(description, count, total, now - start), file=sys.stderr, flush=True)
-    print(_line(description, count, total, time.monotonic() - start), file=sys.stderr, flush=True)
+            print(_line(description, count, total, now - start, verdicts), file=sys.stderr, flush=True)
+    print(_line(description, count, total, time.monotonic() - start, verdicts), file=sys.stderr, flush=True)
 
 
-def _line(description: str, count: int, total: int | None, seconds: float) -> str:
+def _line(description: str, count: int, total: int | None, seconds: float, verdicts: Verdicts) -> str:
+    counted = f"; {verdicts}" if verdicts else ""
     if not total:
-        return f"{description}: {count} in {seconds:.0f} s"
+        return f"{description}: {count} in {seconds:.0f} s{counted}"
     left = seconds / max(count, 1) * (total - count)
-    return f"{description}: {count}/{total} ({count / total:.0%}), {seconds:.0f} s, {left:.0f} s left"
+    return f"{description}: {count}/{total} ({count / total:.0%}), {seconds:.0f} s, {left:.0f} s left{counted}"
