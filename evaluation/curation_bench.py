@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -106,7 +106,7 @@ def time_decodings(clips: Clips, bench: Bench) -> dict[str, Any]:
     return {"clips": len(clips), "seconds": seconds, "clips_per_s_per_core": rates, "ratio": ratio}
 
 
-def in_turns(ways: dict[str, Callable[[Clips], None]], clips: Clips, repeats: int) -> dict[str, list[float]]:
+def in_turns(ways: Mapping[str, Callable[[Clips], None]], clips: Clips, repeats: int) -> dict[str, list[float]]:
     """Seconds that each way takes for all clips; they take turns every few clips, so that a slow spell of the machine
     hits all alike."""
     seconds = {name: [0.0] * repeats for name in ways}

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from hummingbird.data.bounds import REASONS
 from hummingbird.data.world import QUALITY_SPOILAGE, SPOILAGE
 
 #: Reason -> the kinds of spoiling that it stands for. A dark or pale clip is of low quality, too. The world spoils no
@@ -22,14 +23,6 @@ STANDS_FOR: dict[str, tuple[str, ...]] = {
     "static": ("static",),
     "dolly_zoom": ("dolly_zoom",),
 }
-#: Filter -> its reasons, in the order in which the filters run.
-REASONS = {
-    "vqa_filter": (
-        "unreadable", "black", "too_dark", "overexposed", "frozen", "letterbox", "blocky",
-        "low_aesthetic", "low_technical", "low_quality", "not_best",
-    ),
-    "motion_filter": ("static", "dolly_zoom", "jitter", "zoom"),
-}  # fmt: skip
 GOOD = "none"  # kind of a clip that was not spoilt
 KEPT = "kept"  # verdict on a clip that was not dropped
 

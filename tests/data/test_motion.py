@@ -12,7 +12,7 @@ from hummingbird.data import video_io, world
 from hummingbird.data.motion import MotionScores, camera_kind, choose_pairs, motion_reason, motion_scores
 from hummingbird.params import MotionFilter
 
-BOUNDS = MotionFilter().model_dump()
+BOUNDS = MotionFilter()
 
 
 def _camera(frames: int = 6, *, zoom: float = 1.0, shift: float = 0.0, turn: float = 0.0, held: int = 0) -> np.ndarray:
@@ -111,12 +111,12 @@ def test_camera_motion_is_not_subject_motion() -> None:
     ],
 )
 def test_verdicts(clip: np.ndarray, reason: str) -> None:
-    assert motion_reason(motion_scores(clip), **BOUNDS) == reason
+    assert motion_reason(motion_scores(clip), BOUNDS) == reason
 
 
 def test_an_unsteady_hand_is_jitter_and_a_fast_steady_pan_is_not() -> None:
     pairs = choose_pairs(12, 30.0)
-    assert motion_reason(motion_scores(_shaken(), pairs), **BOUNDS) == "jitter"
+    assert motion_reason(motion_scores(_shaken(), pairs), BOUNDS) == "jitter"
     assert motion_scores(_camera(12, shift=4.0), pairs).jitter < 0.05
 
 
@@ -125,19 +125,19 @@ def test_a_small_moving_thing_makes_a_fixed_camera_alive() -> None:
     for t in range(6):
         clip[t, 60:76, 20 + 6 * t : 36 + 6 * t] = (255, 0, 0)
     scores = motion_scores(clip)
-    assert scores.camera_pan < 0.01 and motion_reason(scores, **BOUNDS) == ""
+    assert scores.camera_pan < 0.01 and motion_reason(scores, BOUNDS) == ""
 
 
 def test_one_frame_is_static_and_none_is_an_error() -> None:
-    assert motion_reason(motion_scores(_camera(1)), **BOUNDS) == "static"
+    assert motion_reason(motion_scores(_camera(1)), BOUNDS) == "static"
     with pytest.raises(ValueError, match="at least one frame"):
         motion_scores(np.zeros((0, 8, 8, 3), np.uint8))
 
 
 def test_a_zoom_is_a_reason_only_where_a_bound_is_set() -> None:
     scores = motion_scores(_camera(zoom=1.08))
-    assert motion_reason(scores, **BOUNDS) == ""
-    assert motion_reason(scores, **{**BOUNDS, "max_zoom": 0.2}) == "zoom"
+    assert motion_reason(scores, BOUNDS) == ""
+    assert motion_reason(scores, MotionFilter(max_zoom=0.2)) == "zoom"
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_real_clips(project: Path, name: str, kind: str) -> None:
         pytest.skip("the real clips are not part of the repository")
     scores = _measured(path)
     assert camera_kind(scores) == kind
-    assert motion_reason(scores, **BOUNDS) == "" and scores.dolly_zoom == 0.0
+    assert motion_reason(scores, BOUNDS) == "" and scores.dolly_zoom == 0.0
 
 
 def _measured(path: Path) -> MotionScores:
@@ -199,7 +199,7 @@ def test_against_the_world() -> None:
     for index in range(160):
         clip = world.make_clip(902, index, spoilt_share=0.4, kinds=world.MOTION_SPOILAGE)
         kinds.append(clip.scene.spoilage or "")
-        reasons.append(motion_reason(motion_scores(clip.video), **BOUNDS))
+        reasons.append(motion_reason(motion_scores(clip.video), BOUNDS))
     for kind in world.MOTION_SPOILAGE:
         right = sum(k == r == kind for k, r in zip(kinds, reasons, strict=True))
         assert kinds.count(kind) > 20

@@ -12,15 +12,17 @@ it does not explain is subject motion. Defects follow:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
+from hummingbird.data.bounds import MOTION_BOUNDS, first_crossed
 from hummingbird.data.camera import BORDER, Model, background, camera_flow, fit_camera, forward_share
 from hummingbird.data.flow import Field, Flow, Frame, dis_flow
+from hummingbird.params import MotionFilter
 
 Gray = NDArray[np.uint8]  # [H, W]
 
@@ -126,22 +128,9 @@ def motion_scores(
     )
 
 
-def motion_reason(
-    scores: MotionScores,
-    *,
-    max_static: float,
-    max_dolly_zoom: float,
-    max_jitter: float | None = None,
-    max_zoom: float | None = None,
-) -> str:
+def motion_reason(scores: MotionScores, bounds: MotionFilter) -> str:
     """Why a clip should be dropped: ``static``, ``dolly_zoom``, ``jitter``, ``zoom``, or "" to keep it."""
-    wrong = {
-        "static": scores.static > max_static,
-        "dolly_zoom": scores.dolly_zoom > max_dolly_zoom,
-        "jitter": max_jitter is not None and scores.jitter > max_jitter,
-        "zoom": max_zoom is not None and abs(scores.camera_zoom) > max_zoom,
-    }
-    return next((reason for reason, out in wrong.items() if out), "")
+    return first_crossed(MOTION_BOUNDS, asdict(scores), bounds)
 
 
 def camera_kind(scores: MotionScores) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from hummingbird.data.bounds import REASONS
 from hummingbird.data.clips import apply_filter, read_table, write_table
 from hummingbird.data.filter_sheets import write_filter_sheets
 from hummingbird.data.measuring.table import MOTION, read_scores
@@ -15,8 +16,6 @@ from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import MotionFilter, Params
 from hummingbird.runlog import RunLog
-
-REASONS = ("static", "dolly_zoom", "jitter", "zoom")
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
@@ -42,7 +41,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     return {
         "clips": float(clips),
         "kept": float(len(kept)),
-        **{f"dropped_{reason}": float(dropped.count(reason)) for reason in REASONS},
+        **{f"dropped_{reason}": float(dropped.count(reason)) for reason in REASONS["motion_filter"]},
         **{f"kept_mean_{name}": float(kept[name].to_numpy().mean()) for name in ("camera_pan", "subject_motion")},
     }
 
@@ -54,13 +53,7 @@ def _scores(measured: pl.DataFrame, waiting: pl.Series) -> list[MotionScores | N
 
 
 def _verdicts(table: pl.DataFrame, scores: list[MotionScores | None], settings: MotionFilter) -> pl.DataFrame:
-    bounds = {"max_jitter": settings.max_jitter, "max_zoom": settings.max_zoom}
-    reasons = [
-        motion_reason(row, max_static=settings.max_static, max_dolly_zoom=settings.max_dolly_zoom, **bounds)
-        if row
-        else ""
-        for row in scores
-    ]
+    reasons = [motion_reason(row, settings) if row else "" for row in scores]
     columns = {name: [getattr(row, name) if row else None for row in scores] for name in MOTION}
     after = apply_filter(table, columns, [not reason for reason in reasons], reasons)
     kinds = [camera_kind(row) if row else None for row in scores]

@@ -6,20 +6,15 @@ from typing import Any
 
 import polars as pl
 
+from hummingbird.data.bounds import DOVER_BOUNDS, NOT_BEST, REASONS, SIGNAL_BOUNDS, first_crossed
 from hummingbird.data.clips import apply_filter, read_table, reason_counts, write_table
 from hummingbird.data.filter_sheets import write_filter_sheets
-from hummingbird.data.measuring.signals import condemn, signals_of
 from hummingbird.data.measuring.table import QUALITY, SIGNALS, read_scores
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import Params, VqaFilter
 from hummingbird.runlog import RunLog
 
-NOT_BEST = "not_best"  # dropped by `keep_best` alone
-REASONS = (
-    "unreadable", "black", "too_dark", "overexposed", "frozen", "letterbox", "blocky",
-    "low_aesthetic", "low_technical", "low_quality", NOT_BEST,
-)  # fmt: skip
 _UNSCORED = "unscored"
 
 
@@ -49,7 +44,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     return {
         "clips": float(clips),
         "kept": float(len(kept)),
-        **{f"dropped_{reason}": float(counts.get(reason, 0)) for reason in REASONS},
+        **{f"dropped_{reason}": float(counts.get(reason, 0)) for reason in REASONS["vqa_filter"]},
         **{f"kept_mean_{name}": float(kept[name].cast(pl.Float64).to_numpy().mean()) for name in QUALITY},
     }
 
@@ -78,16 +73,11 @@ def judge(scores: pl.DataFrame, settings: VqaFilter, waiting: pl.Series) -> list
 def _reason(row: dict[str, Any], settings: VqaFilter) -> str:
     if row["problem"]:
         return str(row["problem"])
-    if reason := condemn(signals_of(row), settings):
+    if reason := first_crossed(SIGNAL_BOUNDS, row, settings):
         return reason
     if row["overall"] is None:
         return _UNSCORED
-    bars = {
-        "low_aesthetic": row["aesthetic"] < settings.min_aesthetic,
-        "low_technical": row["technical"] < settings.min_technical,
-        "low_quality": row["overall"] < settings.min_overall,
-    }
-    return next((reason for reason, below in bars.items() if below), "")
+    return first_crossed(DOVER_BOUNDS, row, settings)
 
 
 def _label(row: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hummingbird.data.bounds import UNREADABLE
 from hummingbird.data.flow import Flow
 from hummingbird.data.measuring.frames import Frames
 from hummingbird.data.measuring.signals import Signals, condemn, measure_signals
@@ -60,7 +61,7 @@ def look_at(
     try:
         return _Plan(row, settings, views, seed, parts).carry_out(video, flow)
     except VideoError as error:
-        return Look(problem=f"unreadable: {error}")
+        return Look(problem=f"{UNREADABLE}: {error}")
 
 
 def clip_seed(clip_id: str, seed: int) -> int:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hummingbird.data.bounds import SIGNAL_BOUNDS, first_crossed
 from hummingbird.params import SignalBounds
 
 Frame = NDArray[np.uint8]  # [H, W, 3], RGB
@@ -62,20 +63,7 @@ def measure_signals(spread: Sequence[Frame], pairs: Sequence[tuple[Frame, Frame]
 
 def condemn(signals: Signals, bounds: SignalBounds) -> str:
     """The reason for which a clip should be dropped: the first signal that is out of bounds, or ""."""
-    wrong = {
-        "black": signals.black > bounds.max_black,
-        "too_dark": signals.highlights < bounds.min_highlights,
-        "overexposed": signals.shadows > bounds.max_shadows,
-        "frozen": signals.frozen > bounds.max_frozen,
-        "letterbox": signals.bars > bounds.max_bars,
-        "blocky": signals.blockiness > bounds.max_blockiness,
-    }
-    return next((reason for reason, out in wrong.items() if out), "")
-
-
-def signals_of(row: dict[str, float]) -> Signals:
-    """The signals in a row of a table."""
-    return Signals(**{name: row[name] for name in SIGNALS})
+    return first_crossed(SIGNAL_BOUNDS, asdict(signals), bounds)
 
 
 def luma_of(frame: Frame) -> Luma:
