@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hummingbird import workers
 from hummingbird.data.clips import read_table
 from hummingbird.data.fetching import Fetched
 from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, iter_videos, read_shard, write_shard
 from hummingbird.data.sources import TRUTH_SCHEMA, RawClip, WorldSource
 from hummingbird.data.video_io import encode_mp4
+from hummingbird.engine import local
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import Download, Params, Preparation
@@ -129,7 +129,7 @@ def test_other_parameters_never_reuse_a_shard(tmp_path: Path, monkeypatch: pytes
 
 def test_worker_processes_make_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     download.run(WORLD, Layout(tmp_path / "one"), SilentLog())
-    monkeypatch.setattr(workers, "_FEW", 0)
+    monkeypatch.setattr(local, "_FEW", 0)
     download.run(WORLD, Layout(tmp_path / "many"), SilentLog())
     assert contents(tmp_path / "one/data") == contents(tmp_path / "many/data")
 
