@@ -225,6 +225,22 @@ def test_a_crawl_that_grows_touches_only_new_shards(
     assert grown["shard"].to_list() == ["00000.tar", "00000.tar", "", "", "", "00002.tar", "00002.tar"]
 
 
+def test_one_bar_counts_items_and_the_verdicts_of_their_clips(tmp_path: Path, crawl: dict[str, Any], told: Any) -> None:
+    params = Params(download=Download(**crawl, clips_per_shard=3))
+    download.run(params, Layout(tmp_path), told)
+    dropped = {"too_short": 1, "empty": 1, "truncated": 1, "missing": 1}
+    assert told.bars == [("downloading", 5, 5)]
+    assert told.verdicts == [{"kept": 1, **dropped}]
+    long = np.random.default_rng(1).integers(0, 256, (24, 32, 48, 3), dtype=np.uint8)
+    (Path(crawl["source"]) / "long.mp4").write_bytes(encode_mp4(long, 8))
+    grow(crawl, "9,http://host/long.mp4,PT3S,page,a long one in parts")
+    again = Params(download=Download(**crawl, clips_per_shard=3, preparation=Preparation(max_clip_s=1.5)))
+    for _ in range(2):  # the second time all of it is there
+        download.run(again, Layout(tmp_path), told)
+        assert told.bars[-1] == ("downloading", 6, 6)
+        assert told.verdicts[-1] == {"kept": 3, **dropped}
+
+
 def test_shards_are_bounded_in_bytes_too(
     tmp_path: Path, crawl: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

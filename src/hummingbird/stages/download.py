@@ -170,7 +170,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     with closing(_make_blocks(blocks, params, source, work)) as items:
         for reasons in log.progress(items, "downloading", total=len(source)):
             for reason in reasons:
-                log.verdict(reason)
+                log.verdict(reason)  # but for duplicates: those are found when all clips are there
     table = pl.concat([pl.read_parquet(work / f"{block.name}.rows.parquet") for block in blocks])
     settings = params.download.preparation
     table = mark_duplicates(table, settings.near_duplicate_bits, drop=settings.duplicates == "drop")
