@@ -36,7 +36,7 @@ from hummingbird.data.shards import Sample, write_shard
 from hummingbird.files import write_json
 from hummingbird.models.dover import Dover
 from hummingbird.params import Measure, load_params
-from hummingbird.workers import worker_pool
+from hummingbird.workers import process_pool
 
 WORLD_SEED, SPOILT = 4711, 0.4
 WORLD_CLIPS, SCALING_CLIPS, MEMORY_CLIPS = 300, 600, (100, 1000, 3000)
@@ -138,8 +138,7 @@ def time_processes(clips: Clips, bench: Bench) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"1": [], "2": []}
     with tempfile.TemporaryDirectory() as name:
         jobs = _jobs(clips, Path(name), bench)
-        with worker_pool(len(clips), 1) as one, worker_pool(len(clips), 2) as two:
-            assert one is not None and two is not None
+        with process_pool(1) as one, process_pool(2) as two:
             for pool, count in ((one, 1), (two, 2)):  # each process imports torch and loads the model
                 list(pool.map(measure_shard, jobs[: 2 * count]))
             for _ in range(bench.repeats):

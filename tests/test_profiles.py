@@ -62,7 +62,7 @@ def test_the_paper_preset_is_the_papers(paper: Params) -> None:
 
 
 def test_profiles_of_other_hardware_differ_in_the_size_of_pieces_only(project: Path, paper: Params) -> None:
-    pieces = {"batch_size", "accumulate", "batch_frames", "large_batch"}
+    pieces = {"batch_size", "accumulate", "batch_frames", "large_batch", "gpus"}
     for name in ("t2v-0.7b-h200", "t2v-0.7b-rx7900xtx-inference"):
         other = load_params(profiles.find_profile(name, project))
         assert {path.rsplit(".", 1)[-1] for path, *_ in profiles.difference(paper, other)} <= pieces

@@ -114,6 +114,8 @@ class Curation(Section):
     address: str | None = None  # `ray`: of the cluster, e.g. 10.0.0.1:6379, ray://10.0.0.1:10001, or `auto`
     workers: Positive | None = None  # `local`: processes at most; none = as many as the machine holds
     latents_cache_gb: Annotated[float, Field(ge=0)] = 20.0  # of encoded shards kept for later runs of `encode`
+    prepare: Needs = Needs()  # one thread: a video of the stage `download`, or eight clips of the world
+    measure: Needs = Needs()  # one thread
     encode: Needs = Needs(cpus=4.0, memory_gb=4.0)
 
 

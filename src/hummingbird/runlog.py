@@ -43,6 +43,12 @@ class RunLog(Protocol):
         """Count clips, as :meth:`Verdicts.add`, while the progress bar grows: for whoever is watching."""
 
 
+def count_verdicts(log: RunLog, reasons: Iterable[str], description: str, total: int | None = None) -> None:
+    """A progress bar over clips that counts each as kept (``""``) or dropped for its reason."""
+    for reason in log.progress(reasons, description, total):
+        log.verdict(reason)
+
+
 class SilentLog:
     """A log that keeps nothing: for tests and for use as a library."""
 

@@ -29,5 +29,9 @@ def _node() -> str:
     return ray.get_runtime_context().get_node_id() if ray and ray.is_initialized() else ""
 
 
+def heavy(task: int) -> bytes:
+    return bytes([task % 256]) * 2**23
+
+
 def refuse(task: Task) -> None:
     raise UserError(f"cannot do {task[1]}", "do another")

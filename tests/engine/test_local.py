@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
@@ -47,6 +49,41 @@ def test_one_task_at_a_time_stays_in_this_process() -> None:
     assert list(engine.run(slow_first, [], Curation(), TINY)) == []
 
 
+def endless() -> Iterator[int]:
+    number = 0
+    while True:
+        yield number
+        number += 1
+
+
+def heavy(task: int) -> bytes:
+    return bytes([task % 256]) * 2**23
+
+
+def test_tasks_without_end_are_taken_as_needed() -> None:
+    results = engine.run(slow_first, endless(), Curation(workers=2), TINY)
+    assert [next(results)[0] for _ in range(30)] == list(range(30))
+    results.close()
+
+
+def test_large_results_never_lie_in_memory_all_at_once() -> None:
+    """50 of 8 MiB. At most eight wait, for two processes; some more are on their way."""
+    tracemalloc.start()
+    try:
+        for number, result in enumerate(engine.run(heavy, range(50), Curation(workers=2), TINY)):
+            assert result[0] == number
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 2**23
+
+
+@pytest.mark.parametrize(("clips", "alone"), [(None, False), (64, True), (65, False)])
+def test_a_handful_of_clips_starts_no_process(clips: int | None, alone: bool) -> None:
+    found = list(engine.run(slow_first, iter(range(3)), Curation(workers=2), TINY, clips))
+    assert ({process for _, process, _ in found} == {os.getpid()}) is alone
+
+
 def test_needs_bound_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "available_cores", lambda: 16)
     assert local.processes(100, None, Needs(cpus=1.0, memory_gb=0.01)) == 16
@@ -55,4 +92,7 @@ def test_needs_bound_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) ->
     assert local.processes(100, 2, Needs(cpus=1.0, memory_gb=0.01)) == 2
     assert local.processes(100, None, Needs(cpus=32.0, memory_gb=0.01)) == 1
     assert local.processes(100, None, Needs(cpus=1.0, memory_gb=10_000.0)) == 1
+    assert local.processes(None, None, Needs(cpus=1.0, memory_gb=0.01)) == 16
     assert local.processes(100, None, Needs(cpus=1.0, gpus=1.0, memory_gb=0.01)) == 1
+    assert local.processes(100, None, Needs(cpus=1.0, gpus=0.25, memory_gb=0.01)) == 4
+    assert local.processes(100, None, Needs(cpus=1.0, gpus=2.0, memory_gb=0.01)) == 1

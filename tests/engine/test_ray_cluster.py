@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,25 @@ def test_a_node_killed_in_the_middle_changes_nothing(cluster: Any, tmp_path: Pat
     expected = engine.run(shard_work.write_shard, [(str(here), n) for n in range(40)], Curation(workers=1), HALF)
     assert [result[:2] for result in found] == [result[:2] for result in expected]
     assert sorted(file.name for file in there.iterdir()) == sorted(file.name for file in here.iterdir())
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_tasks_without_end_with_results_that_the_store_cannot_hold_together(cluster: Any) -> None:
+    """Forty of 8 MiB, in a store of 100."""
+    taken = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    results = engine.run(shard_work.heavy, endless(), settings(cluster), HALF)
+    for number, result in enumerate(itertools.islice(results, 40), start=1):
+        assert result == bytes([number]) * 2**23
+        assert taken < number + 8  # four for each of two that run at a time
+    results.close()
     assert not ray.is_initialized()
 
 

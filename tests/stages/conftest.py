@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from hummingbird.params import Foundation, Params, PublicCheckpoints
+from hummingbird.runlog import SilentLog, Verdicts
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from hummingbird.models.convert.networks import Networks
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 CHOSEN = PublicCheckpoints(
     teacher="videocrafter2",
@@ -226,6 +228,30 @@ def _move_template(folder: Path) -> None:
     config["chat_template"] = (folder / "chat_template.jinja").read_text()
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "chat_template.jinja").unlink()
+
+
+class Told(SilentLog):
+    """What a stage told whoever was watching: its progress bars, with their totals and how far they came, and the
+    verdicts while each of them grew."""
+
+    def __init__(self) -> None:
+        self.bars: list[tuple[str, int | None, int]] = []
+        self.verdicts: list[Verdicts] = []
+
+    def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        self.verdicts.append(Verdicts())
+        self.bars.append((description, total, 0))
+        for count, item in enumerate(items, 1):
+            self.bars[-1] = (description, total, count)
+            yield item
+
+    def verdict(self, reason: str, clips: int = 1) -> None:
+        self.verdicts[-1].add(reason, clips)
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
 
 
 @pytest.fixture(scope="session")

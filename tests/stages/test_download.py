@@ -10,13 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hummingbird import workers
 from hummingbird.data.clips import read_table
 from hummingbird.data.fetching import Fetched
 from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, iter_videos, read_shard, write_shard
 from hummingbird.data.sources import TRUTH_SCHEMA, RawClip, WorldSource
 from hummingbird.data.video_io import encode_mp4
+from hummingbird.engine import local
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import Download, Params, Preparation
@@ -129,7 +129,7 @@ def test_other_parameters_never_reuse_a_shard(tmp_path: Path, monkeypatch: pytes
 
 def test_worker_processes_make_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     download.run(WORLD, Layout(tmp_path / "one"), SilentLog())
-    monkeypatch.setattr(workers, "_FEW", 0)
+    monkeypatch.setattr(local, "_FEW", 0)
     download.run(WORLD, Layout(tmp_path / "many"), SilentLog())
     assert contents(tmp_path / "one/data") == contents(tmp_path / "many/data")
 
@@ -223,6 +223,22 @@ def test_a_crawl_that_grows_touches_only_new_shards(
     assert grown[:5].equals(table)
     assert grown["reason"].to_list()[5:] == ["duplicate: of 0", ""]
     assert grown["shard"].to_list() == ["00000.tar", "00000.tar", "", "", "", "00002.tar", "00002.tar"]
+
+
+def test_one_bar_counts_items_and_the_verdicts_of_their_clips(tmp_path: Path, crawl: dict[str, Any], told: Any) -> None:
+    params = Params(download=Download(**crawl, clips_per_shard=3))
+    download.run(params, Layout(tmp_path), told)
+    dropped = {"too_short": 1, "empty": 1, "truncated": 1, "missing": 1}
+    assert told.bars == [("downloading", 5, 5)]
+    assert told.verdicts == [{"kept": 1, **dropped}]
+    long = np.random.default_rng(1).integers(0, 256, (24, 32, 48, 3), dtype=np.uint8)
+    (Path(crawl["source"]) / "long.mp4").write_bytes(encode_mp4(long, 8))
+    grow(crawl, "9,http://host/long.mp4,PT3S,page,a long one in parts")
+    again = Params(download=Download(**crawl, clips_per_shard=3, preparation=Preparation(max_clip_s=1.5)))
+    for _ in range(2):  # the second time all of it is there
+        download.run(again, Layout(tmp_path), told)
+        assert told.bars[-1] == ("downloading", 6, 6)
+        assert told.verdicts[-1] == {"kept": 3, **dropped}
 
 
 def test_shards_are_bounded_in_bytes_too(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -138,6 +139,23 @@ def test_measuring_and_both_filters_one_after_the_other(layout: Layout) -> None:
     found = {path.name for path in layout.sheets("vqa_filter").iterdir()}
     assert {"kept.png", "dropped_overexposed.png"} < found and len(found) == 3
     assert {path.name for path in layout.sheets("motion_filter").iterdir()} == {"kept.png", "dropped_static.png"}
+
+
+def test_each_clip_is_counted_while_the_bar_grows(layout: Layout, told: Any) -> None:
+    shard = layout.raw / "shards/00000.tar"
+    wide = video_io.encode_mp4(_clips()["wide"], 8.0, crf=4)
+    shard.write_bytes(shard.read_bytes().replace(wide, bytes(len(wide))))
+    for _ in range(2):  # the second time nothing is left to be measured
+        measure.run(_params(), layout, told)
+    vqa_filter.run(_params(), layout, told)
+    motion_filter.run(_params(), layout, told)
+    assert [(name, count) for name, _, count in told.bars] == [
+        ("measuring", 5), ("measuring", 5), ("quality", 5), ("motion", 2),
+    ]  # fmt: skip
+    measuring, again, quality, motion = told.verdicts
+    assert measuring == again == {"kept": 4, "unreadable": 1}
+    assert (quality["kept"], quality["unreadable"], quality["overexposed"], quality.total()) == (2, 1, 1, 5)
+    assert motion == {"kept": 1, "static": 1}
 
 
 def test_scores_are_written_where_they_were_measured(layout: Layout) -> None:
@@ -301,7 +319,7 @@ def test_killed_and_resumed_measuring_gives_the_bytes_of_an_undisturbed_one(larg
     alone = large.root / "alone"
     for rows in clips.partition_by("shard", maintain_order=True):
         job = shard_module.ShardJob(large.raw / "shards", rows, _params().measure, _params().seed, dover, alone)
-        assert shard_module.measure_shard(job) == 20
+        assert shard_module.measure_shard(job) == [""] * 20
         assert job.strips.read_bytes() == resumed[f"strips/{Path(rows['shard'][0]).stem}.parquet"]
     scores = pl.concat([pl.read_parquet(path) for path in sorted(alone.glob("*.scores.parquet"))])
     assert scores.equals(pl.read_parquet(large.measure / "scores.parquet"))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -78,6 +79,21 @@ def test_an_untrained_model_cannot_harm_the_captions(layout: Layout) -> None:
     assert (figures["changed_share"], figures["failed_share"]) == (0.0, 1.0)
     assert table["caption"].to_list() == list(CAPTIONS)
     assert all(reason for reason in table.filter(table["kept"])["recaption_reason"])
+
+
+def test_each_caption_is_counted_while_the_bar_grows(tmp_path: Path, told: Any) -> None:
+    class Mixed:
+        identity = "mixed"
+
+        def answers(self, prompts: Sequence[Messages]) -> Iterator[tuple[int, Answer]]:
+            for number, prompt in enumerate(prompts):
+                yield number, Answer("" if "cross" in prompt[1][1] else prompt[1][1][9:-10])
+
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        captions = ["ring cross", "ring", "", "box"]
+        recaption.rewrite_captions(Mixed(), build_world_tokenizer(), captions, Recaption(), cache, told)
+    assert told.bars == [("captions", 4, 4)]
+    assert told.verdicts == [{"kept": 2, "no_caption": 1, "empty_answer": 1}]
 
 
 def test_missing_models_are_explained(layout: Layout, tmp_path: Path) -> None:

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sized
 from concurrent.futures import Future
 from typing import TypeVar
 
 import psutil
 
+from hummingbird.engine.window import AHEAD, in_order
 from hummingbird.params import Needs
 from hummingbird.workers import available_cores, process_pool
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_AHEAD = 4  # tasks for each process that are handed out before their turn
+_FEW = 64  # clips; fewer are not worth the start of worker processes
 
 
 def run_locally(
-    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int | None, needs: Needs
-) -> Iterator[Result]:
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int | None,
+    needs: Needs,
+    clips: int | None = None,
+) -> Generator[Result, None, None]:
     """See :func:`hummingbird.engine.run`. Where the machine holds one task at a time, it runs in this process."""
-    count = processes(len(tasks), workers, needs)
+    few = clips is not None and clips <= _FEW
+    count = 1 if few else processes(len(tasks) if isinstance(tasks, Sized) else None, workers, needs)
     if count == 1:
         yield from map(function, tasks)
         return
     with process_pool(count, threads=max(1, int(needs.cpus))) as pool:
-        waiting = iter(tasks)
-        running: deque[Future[Result]] = deque()
-        for task in itertools.islice(waiting, _AHEAD * count):
-            running.append(pool.submit(function, task))
-        while running:
-            yield running.popleft().result()
-            for task in itertools.islice(waiting, 1):
-                running.append(pool.submit(function, task))
+
+        def begin(task: Task) -> Future[Result]:
+            return pool.submit(function, task)
+
+        yield from in_order(tasks, begin, Future.result, Future.cancel, AHEAD * count)
 
 
-def processes(tasks: int, workers: int | None, needs: Needs) -> int:
-    """How many tasks run at a time: as many as the machine's cores and memory hold, ``workers`` at most, and one
-    where a GPU is needed (this engine does not share them out)."""
+def processes(tasks: int | None, workers: int | None, needs: Needs) -> int:
+    """How many of ``tasks`` (none = nobody knows how many) run at a time: as many as the machine's cores, its memory
+    and, where they need a GPU, its first GPU hold, ``workers`` at most."""
     cores = int(available_cores() / needs.cpus)
     memory = int(psutil.virtual_memory().total / (needs.memory_gb * 2**30))
-    return max(1, min(tasks, cores, memory, workers or cores, 1 if needs.gpus else cores))
+    gpu = int(1 / needs.gpus) if needs.gpus else cores
+    return max(1, min(cores if tasks is None else tasks, cores, memory, workers or cores, gpu))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from hummingbird import telemetry
+from hummingbird.engine.window import AHEAD, in_order
 from hummingbird.errors import UserError
 from hummingbird.params import Needs
 
@@ -17,18 +17,17 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _TRIES_ELSEWHERE = 5  # of a task whose process or node dies
-_AHEAD = 256  # tasks that the cluster knows at a time
 
 
 def run_on_ray(
-    function: Callable[[Task], Result], tasks: Sequence[Task], address: str | None, needs: Needs
-) -> Iterator[Result]:
-    """See :func:`hummingbird.engine.run`. Without tasks no cluster is needed."""
-    if not tasks:
+    function: Callable[[Task], Result], tasks: Iterable[Task], address: str | None, needs: Needs
+) -> Generator[Result, None, None]:
+    """See :func:`hummingbird.engine.run`. Where it is known that there are no tasks, no cluster is needed."""
+    if isinstance(tasks, Sized) and not len(tasks):
         return
     ray = _import_ray()
     with _connected(ray, address):
-        _check_needs(ray, needs)
+        ahead = AHEAD * _slots(ray, needs)
         remote = ray.remote(
             num_cpus=needs.cpus,
             num_gpus=needs.gpus,
@@ -36,16 +35,7 @@ def run_on_ray(
             max_retries=_TRIES_ELSEWHERE,
             scheduling_strategy="SPREAD",
         )(_call)
-        waiting = iter(tasks)
-        running = deque(remote.remote(function, task) for task in itertools.islice(waiting, _AHEAD))
-        try:
-            while running:
-                result: Result = _result(ray, running.popleft())
-                running.extend(remote.remote(function, task) for task in itertools.islice(waiting, 1))
-                yield result
-        finally:
-            for reference in running:
-                ray.cancel(reference)
+        yield from in_order(tasks, partial(remote.remote, function), partial(_result, ray), ray.cancel, ahead)
 
 
 def _call(function: Callable[[Task], Result], task: Task) -> Result:
@@ -99,12 +89,18 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_needs(ray: Any, needs: Needs) -> None:
-    """Refuse needs that no node can ever meet: Ray would wait for one for ever."""
+def _slots(ray: Any, needs: Needs) -> int:
+    """How many tasks the nodes hold at a time. Nodes that join later find enough waiting to work four times as fast.
+
+    Raises:
+        UserError: no node can ever run one; Ray would wait for such a node for ever.
+    """
     wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory_gb * 2**30}
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(node.get(name, 0.0) >= amount for name, amount in wanted.items()) for node in nodes):
+    slots = sum(min(int(node.get(name, 0.0) / amount) for name, amount in wanted.items() if amount) for node in nodes)
+    if not slots:
         raise UserError(
             f"no node of the Ray cluster has {needs.cpus:g} CPUs, {needs.gpus:g} GPUs and {needs.memory_gb:g} GiB",
             "lower what curation asks for in params.yaml, or start larger nodes",
         )
+    return slots

@@ -6,8 +6,7 @@ import functools
 import hashlib
 import itertools
 import shutil
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from hummingbird import engine
 from hummingbird.data import preparation, shards, video_io
 from hummingbird.data.blocks import Block, finish_block, finished_shards, plan_blocks
 from hummingbird.data.clips import clip_table, reason_counts, write_table
@@ -23,40 +23,34 @@ from hummingbird.data.fetching import fetch, forget, forget_unfinished
 from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, ShardWriter
 from hummingbird.data.sheets import save_sheet, table_sheet
-from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, Source, open_source
+from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, Source, draw, open_source
 from hummingbird.data.sources.digest import digest_of
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
 from hummingbird.layout import Layout
-from hummingbird.params import Download, Params
+from hummingbird.params import Curation, Download, Params
 from hummingbird.runlog import RunLog
-from hummingbird.workers import lazy_map, worker_pool
 
 _Groups = Generator[list[RawClip], None, None]  # the clips of each item, or of each number of a generated source
 _FETCHED = "fetched"  # folder of what was fetched, in the work folder
-_AHEAD = 16  # videos in memory that wait for one before them
+_DRAWN = 8  # clips of a generated source to a task
 
 
-def _drawn(source: ClipSource, spans: Iterable[range], pool: ProcessPoolExecutor | None) -> _Groups:
+def _drawn(source: ClipSource, spans: Sequence[range], settings: Curation) -> _Groups:
     """The clips of a generated source, each as a list of one."""
-    for span in spans:
-        clips = map(source.clip, span) if pool is None else pool.map(source.clip, span, chunksize=8)
+    tasks = [span[first : first + _DRAWN] for span in spans for first in range(0, len(span), _DRAWN)]
+    work = functools.partial(draw, source=source)
+    for clips in engine.run(work, tasks, settings, settings.prepare, sum(map(len, spans))):
         yield from ([clip] for clip in clips)
 
 
-def _fetched(
-    source: Source,
-    spans: Iterable[range],
-    pool: ProcessPoolExecutor | None,
-    params: Download,
-    folder: Path,
-    journal: Path,
-) -> _Groups:
+def _fetched(source: Source, spans: Sequence[range], params: Params, folder: Path, journal: Path) -> _Groups:
     """The clips of each item of a source. Fetching goes on, and into the next shard, while they are looked at."""
+    settings, needs = params.curation, params.curation.prepare
     items = itertools.chain.from_iterable(source.items(span.start, span.stop) for span in spans)
-    prepared = functools.partial(clips_of, settings=params.preparation)
-    with closing(fetch(items, params.fetch, folder, root=source.root, journal=journal)) as fetched:
-        yield from lazy_map(pool, prepared, fetched, ahead=_AHEAD)
+    work = functools.partial(clips_of, settings=params.download.preparation)
+    with closing(fetch(items, params.download.fetch, folder, root=source.root, journal=journal)) as fetched:
+        yield from engine.run(work, fetched, settings, needs, sum(map(len, spans)))
 
 
 def _row(clip: RawClip, key: str, min_frames: int) -> dict[str, Any]:
@@ -86,8 +80,9 @@ def _row(clip: RawClip, key: str, min_frames: int) -> dict[str, Any]:
     }
 
 
-def _make_block(groups: Iterator[list[RawClip]], block: Block, folder: Path, params: Download) -> None:
-    """Write the shards of one block, its truth and its rows, and mark it as finished."""
+def _make_block(groups: Iterator[list[RawClip]], block: Block, folder: Path, params: Download) -> Iterator[list[str]]:
+    """Write the shards of one block, its truth and its rows, and mark it as finished. Yields the reasons of the clips
+    of each item as they come, "" for those that are kept."""
     rows: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
     with ShardWriter(folder, block.name, params.shard_mb * 1_000_000) as writer:
@@ -100,29 +95,42 @@ def _make_block(groups: Iterator[list[RawClip]], block: Block, folder: Path, par
                 rows.append(row)
                 if clip.truth:
                     truth.append(clip.truth)
+            yield [row["reason"] for row in rows[-len(clips) :]]
     write_table(pl.DataFrame(truth, schema=TRUTH_SCHEMA, orient="row"), folder / f"{block.name}.truth.parquet")
     write_table(clip_table(rows), folder / f"{block.name}.rows.parquet")
     finish_block(folder, block, writer.shards)
 
 
-def _make_blocks(params: Download, source: Source | ClipSource, work: Path, log: RunLog) -> list[Block]:
-    """Make every block that ``work`` does not hold already; all of them, in order."""
-    blocks = plan_blocks(work, len(source), params.clips_per_shard, functools.partial(digest_of, source))
-    left = {block: range(block.first, block.stop) for block in blocks if finished_shards(work, block) is None}
-    files = work.parent / _FETCHED if params.fetch.keep else work / _FETCHED
-    with worker_pool(sum(map(len, left.values()))) as pool:
-        if isinstance(source, ClipSource):
-            groups = _drawn(source, left.values(), pool)
+def _made_before(block: Block, folder: Path) -> Iterator[list[str]]:
+    """As :func:`_make_block`, of a block that is finished."""
+    rows = pl.read_parquet(folder / f"{block.name}.rows.parquet", columns=["key", "reason"])
+    item = pl.col("key").str.split("-").list.first()
+    yield from rows.group_by(item, maintain_order=True).agg("reason")["reason"].to_list()
+
+
+def _make_blocks(
+    blocks: Sequence[Block], params: Params, source: Source | ClipSource, work: Path
+) -> Generator[list[str], None, None]:
+    """Make every block that ``work`` does not hold already. Yields as :func:`_make_block` for every item, those of
+    finished blocks first and at once."""
+    left: dict[Block, range] = {}
+    for block in blocks:
+        if finished_shards(work, block) is None:
+            left[block] = range(block.first, block.stop)
         else:
-            groups = _fetched(source, left.values(), pool, params, files, work / "journal.sqlite")
-        with closing(groups):
-            for block, span in left.items():
-                taken = log.progress(itertools.islice(groups, len(span)), f"shard {block.name}", total=len(span))
-                _make_block(taken, block, work, params)
-                if not isinstance(source, ClipSource) and not params.fetch.keep:
-                    forget(files, source.items(span.start, span.stop))
+            yield from _made_before(block, work)
+    keep = params.download.fetch.keep
+    files = work.parent / _FETCHED if keep else work / _FETCHED
+    if isinstance(source, ClipSource):
+        groups = _drawn(source, list(left.values()), params.curation)
+    else:
+        groups = _fetched(source, list(left.values()), params, files, work / "journal.sqlite")
+    with closing(groups):
+        for block, span in left.items():
+            yield from _make_block(itertools.islice(groups, len(span)), block, work, params.download)
+            if not isinstance(source, ClipSource) and not keep:
+                forget(files, source.items(span.start, span.stop))
     forget_unfinished(files)
-    return blocks
 
 
 def _work_key(params: Download) -> str:
@@ -152,13 +160,17 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     from where it ended: finished shards stay in the work folder, by a second name that takes no space.
 
     Raises:
-        UserError: the source cannot be used, no clip of it can, or the disk cannot be written to.
+        UserError: the source or the engine cannot be used, no clip of the source can, or the disk cannot be written to.
     """
     source = open_source(params.download)
     work = layout.work("download", _work_key(params.download))
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
-    blocks = _make_blocks(params.download, source, work, log)
+    blocks = plan_blocks(work, len(source), params.download.clips_per_shard, functools.partial(digest_of, source))
+    with closing(_make_blocks(blocks, params, source, work)) as items:
+        for reasons in log.progress(items, "downloading", total=len(source)):
+            for reason in reasons:
+                log.verdict(reason)  # but for duplicates: those are found when all clips are there
     table = pl.concat([pl.read_parquet(work / f"{block.name}.rows.parquet") for block in blocks])
     settings = params.download.preparation
     table = mark_duplicates(table, settings.near_duplicate_bits, drop=settings.duplicates == "drop")

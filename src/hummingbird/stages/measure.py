@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 
+from hummingbird import engine
 from hummingbird.data.clips import read_table, write_table
 from hummingbird.data.measuring.shard import ShardJob, load_dover, measure_shard
 from hummingbird.data.measuring.table import strips_path
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
 from hummingbird.layout import Layout
-from hummingbird.params import Measure, Params
-from hummingbird.runlog import RunLog
-from hummingbird.workers import worker_pool
+from hummingbird.params import Curation, Measure, Params
+from hummingbird.runlog import RunLog, count_verdicts
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
@@ -26,7 +27,8 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     A killed run continues after its last finished shards, and a later one measures only shards that have changed.
 
     Raises:
-        UserError: the clip table, a shard or the model is missing, or the disk cannot be written to.
+        UserError: the clip table, a shard or the model is missing, the engine cannot be used, or the disk cannot be
+            written to.
     """
     clips = read_table(layout.clip_table("download")).filter(pl.col("kept"))
     if clips.is_empty():
@@ -34,17 +36,18 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
             "the download kept no clip to measure",
             "look at the reasons in data/raw/clips.parquet, mend the source, then: dvc repro",
         )
-    dover = layout.foundation / "dover"
+    dover = (layout.foundation / "dover").absolute()  # tasks may run in another folder
     load_dover(dover)  # its errors belong at the start, and not into a worker
-    parts = layout.work("measure", measuring_key(params.measure, params.seed, dover))
+    parts = layout.work("measure", measuring_key(params.measure, params.seed, dover)).absolute()
     with explain_disk_errors(parts):
         parts.mkdir(parents=True, exist_ok=True)
+    shards, settings = (layout.raw / "shards").absolute(), _with_absolute_paths(params.measure)
     jobs = [
-        ShardJob(layout.raw / "shards", rows, params.measure, params.seed, dover, parts)
+        ShardJob(shards, rows, settings, params.seed, dover, parts)
         for rows in clips.partition_by("shard", maintain_order=True)
     ]
-    for _ in log.progress(measure_all(jobs), "measuring", total=len(clips)):
-        pass
+    with closing(measure_all(jobs, params.curation)) as problems:
+        count_verdicts(log, problems, "measuring", total=len(clips))
     scores = _publish(jobs, layout.measure)
     _forget_others(jobs, parts)
     return {
@@ -62,14 +65,22 @@ def measuring_key(settings: Measure, seed: int, dover: Path) -> str:
     return content.hexdigest()[:16]
 
 
-def measure_all(jobs: list[ShardJob], processes: int | None = None) -> Iterator[None]:
-    """Measure all shards, by as many processes as there are cores unless told otherwise; yields once for each clip."""
-    left = [job for job in jobs if not job.is_done]
-    yield from [None] * sum(len(job.rows) for job in jobs if job.is_done)
-    with worker_pool(sum(len(job.rows) for job in left), processes) as pool:
-        counts: Iterable[int] = pool.map(measure_shard, left) if pool else map(measure_shard, left)
-        for count in counts:
-            yield from [None] * count
+def _with_absolute_paths(settings: Measure) -> Measure:
+    weights = settings.flow_weights and str(Path(settings.flow_weights).absolute())
+    return settings.model_copy(update={"flow_weights": weights})
+
+
+def measure_all(jobs: list[ShardJob], settings: Curation) -> Generator[str, None, None]:
+    """Measure all shards; yields the problem of each clip, or "". Those that are done come first and at once."""
+    left = []
+    for job in jobs:
+        if job.is_done:
+            yield from job.problems()
+        else:
+            left.append(job)
+    clips = sum(len(job.rows) for job in left)
+    for problems in engine.run(measure_shard, left, settings, settings.measure, clips):
+        yield from problems
 
 
 def _publish(jobs: list[ShardJob], folder: Path) -> pl.DataFrame:

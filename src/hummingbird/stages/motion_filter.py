@@ -15,7 +15,7 @@ from hummingbird.data.motion import MotionScores, camera_kind, motion_reason
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import MotionFilter, Params
-from hummingbird.runlog import RunLog
+from hummingbird.runlog import RunLog, count_verdicts
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
@@ -29,6 +29,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     measured = read_scores(layout.measure / "scores.parquet", before)
     scores = _scores(measured, before["kept"])
     after = _verdicts(before, scores, params.motion_filter)
+    count_verdicts(log, after.filter(before["kept"])["reason"].to_list(), "motion")
     clips = int(before["kept"].sum())
     if not after["kept"].any():
         raise UserError(

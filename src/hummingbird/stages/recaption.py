@@ -67,7 +67,10 @@ def rewrite_captions(
         synonyms=open_synonyms(settings.synonyms),
     )
     results = rewrite(captions, backend, checks, cache)
-    found = dict(log.progress(results, "captions", total=len(captions)))
+    found: dict[int, Rewrite] = {}
+    for number, result in log.progress(results, "captions", total=len(captions)):
+        log.verdict(result.reason)
+        found[number] = result
     return [found[number] for number in range(len(captions))]
 
 

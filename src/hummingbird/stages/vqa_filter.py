@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import polars as pl
@@ -13,7 +14,7 @@ from hummingbird.data.measuring.table import QUALITY, SIGNALS, read_scores
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import Params, VqaFilter
-from hummingbird.runlog import RunLog
+from hummingbird.runlog import RunLog, count_verdicts
 
 _UNSCORED = "unscored"
 
@@ -30,6 +31,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     before = read_table(layout.clip_table("download"))
     scores = read_scores(layout.measure / "scores.parquet", before)
     reasons = judge(scores, settings, before["kept"])
+    count_verdicts(log, list(itertools.compress(reasons, before["kept"])), "quality")
     columns = {name: scores[name].to_list() for name in (*SIGNALS, *QUALITY)}
     after = apply_filter(before, columns, [not reason for reason in reasons], reasons)
     clips = int(before["kept"].sum())

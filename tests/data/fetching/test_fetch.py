@@ -162,7 +162,7 @@ for fetched in fetch(items, settings, folder, journal=folder / "journal"):
     assert run.stdout is not None
     assert [run.stdout.readline().strip() for _ in range(2)] == ["good-a", "none-b"]
     partial = tmp_path / "partial"
-    while not any(path.suffix == ".part" and path.stat().st_size == 3000 for path in partial.glob("*")):
+    while not any(path.suffix == ".part" and path.stat().st_size == 3000 for path in partial.glob("[!.]*")):
         assert run.poll() is None
     run.kill()
     run.wait()

@@ -31,7 +31,7 @@ class Fetched:
     """What became of an item."""
 
     item: Item
-    path: Path | None = None  # of the file, whole and hashed; None where there is a problem
+    path: Path | None = None  # of the file, absolute, whole and hashed; None where there is a problem
     sha256: str = ""
     problem: str = ""  # `code: detail`
 
@@ -61,7 +61,7 @@ def fetch(
         UserError: the disk cannot be written to or is full.
     """
     stop = threading.Event()
-    fetcher = _Fetcher(settings, FileStore(folder), root, stop)
+    fetcher = _Fetcher(settings, FileStore(folder.absolute()), root, stop)
     lanes: Lanes[_Job, Fetched] = Lanes(
         fetcher.outcome,
         fetcher.lane,
@@ -155,7 +155,7 @@ class _Fetcher:
             return self._bucket_client
 
     def _local(self, item: Item) -> tuple[Path, str]:
-        path = Path(item.uri)
+        path = Path(item.uri).absolute()
         if "file" not in self.settings.schemes:
             raise ProblemError("refused_scheme", "file")
         try:

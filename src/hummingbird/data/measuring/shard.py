@@ -6,6 +6,8 @@ A part file is written whole or not at all, and the scores last: where they are,
 from __future__ import annotations
 
 import hashlib
+import os
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from hummingbird.params import Measure
 @dataclass(frozen=True, slots=True)
 class ShardJob:
     """One shard to measure. ``rows``: of the clip table, all in the shard ``folder``/`shard`; ``dover``: the model's
-    folder; ``parts``: the folder of part files."""
+    folder; ``parts``: the folder of part files. All folders are absolute."""
 
     folder: Path
     rows: pl.DataFrame
@@ -57,15 +59,19 @@ class ShardJob:
     def is_done(self) -> bool:
         return self.scores.is_file()
 
+    def problems(self) -> list[str]:
+        """Of each clip of a shard that is done: ``unreadable: why``, or ""."""
+        return pl.read_parquet(self.scores, columns=["problem"])["problem"].to_list()
 
-def measure_shard(job: ShardJob) -> int:
-    """Write the part files of a shard, if they are not there already; returns the number of its clips.
+
+def measure_shard(job: ShardJob) -> list[str]:
+    """Write the part files of a shard, if they are not there already; returns the problem of each clip, or "".
 
     Raises:
         UserError: the shard or the model is missing or damaged, or the disk cannot be written to.
     """
     if job.is_done:
-        return len(job.rows)
+        return job.problems()
     scores: list[dict[str, Any]] = []
     strips: list[dict[str, Any]] = []
     with one_thread():
@@ -75,9 +81,16 @@ def measure_shard(job: ShardJob) -> int:
             for (row, look), quality in zip(batch, score_looks(model, [look for _, look in batch]), strict=True):
                 scores.append(score_row(row, look, quality))
                 strips.append({"clip_id": row["clip_id"], "frames": job.settings.strip_frames, "strip": look.strip})
-    write_table(pl.DataFrame(strips, schema=STRIP_SCHEMA, orient="row"), job.strips)
-    write_table(pl.DataFrame(scores, schema=SCHEMA, orient="row"), job.scores)
-    return len(job.rows)
+    _write(pl.DataFrame(strips, schema=STRIP_SCHEMA, orient="row"), job.strips)
+    _write(pl.DataFrame(scores, schema=SCHEMA, orient="row"), job.scores)
+    return [row["problem"] for row in scores]
+
+
+def _write(table: pl.DataFrame, path: Path) -> None:
+    """Two processes may be at it, where a cluster has given up a node too early: each writes to a name of its own."""
+    draft = path.with_name(f"{path.stem}-{uuid.uuid4().hex}")
+    write_table(table, draft)
+    os.replace(draft, path)
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -65,3 +65,8 @@ class ClipSource(Protocol):
 
     def fingerprint(self) -> str:
         """Changes whenever the same index and parameters could give another clip."""
+
+
+def draw(numbers: Sequence[int], source: ClipSource) -> list[RawClip]:
+    """Some clips of a generated source."""
+    return [source.clip(number) for number in numbers]
