@@ -62,6 +62,11 @@ def test_a_clip_without_a_video_has_a_tile_and_its_label() -> None:
     assert contact_sheet([None], ["gone"]).shape[0] < 90
 
 
+@pytest.mark.parametrize("label", ["猫が走る", "قطة تركض\u202e", "a\x00b\tc", "x" * 10_000, "🎬" * 300, "\n\n\n", " "])
+def test_any_caption_can_be_a_label(label: str) -> None:
+    assert 100 < contact_sheet([flat((0, 0, 0))], [label]).shape[0] < 160
+
+
 def test_every_clip_needs_a_label() -> None:
     with pytest.raises(ValueError, match="got 1 and 2"):
         contact_sheet([flat((0, 0, 0))] * 2, ["one"])
