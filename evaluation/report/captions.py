@@ -59,3 +59,17 @@ def examples(judged: pl.DataFrame, count: int) -> pl.DataFrame:
     changed = judged.filter(pl.col("raw_caption") != pl.col("caption"))
     wrong = changed.filter(~pl.col("after")).head(count // 3)
     return pl.concat([changed.filter(pl.col("after")).head(count - len(wrong)), wrong])
+
+
+def sample(table: pl.DataFrame, count: int) -> pl.DataFrame:
+    """``clip_id``, ``raw_caption``, ``caption`` and ``reason`` of about ``count`` kept clips of any table of captions:
+    rewritten ones (reason "") from first to last, and up to a third that were left as they came, each for another
+    reason."""
+    code = pl.col("recaption_reason").str.split(":").list.first()
+    kept = table.filter(pl.col("kept")).select(
+        "clip_id", "raw_caption", "caption", reason=pl.col("recaption_reason").fill_null(""), code=code
+    )
+    left = kept.filter(pl.col("reason") != "").unique("code", keep="first", maintain_order=True).head(count // 3)
+    rewritten = kept.filter(pl.col("reason") == "")
+    step = max(1, len(rewritten) // max(1, count - len(left)))
+    return pl.concat([rewritten.gather_every(step).head(count - len(left)), left]).drop("code")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,24 +28,55 @@ GOOD = "none"  # kind of a clip that was not spoilt
 KEPT = "kept"  # verdict on a clip that was not dropped
 
 
-@dataclass(frozen=True)
-class Funnel:
-    """Clips that came in and that each stage left, in order, and how many were dropped for each reason."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one stage left of the clips, and how many it did not, by reason, most frequent first.
 
-    left: dict[str, int]
-    dropped: dict[str, int]
+    ``loses`` is false for recaptioning: clips whose caption could not be rewritten go on with the one they came with.
+    """
+
+    stage: str
+    left: int
+    out: dict[str, int]
+    loses: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """How many clips the crawl had, and what became of them, step by step."""
+
+    crawled: int
+    steps: tuple[Step, ...]
+
+    @property
+    def kept(self) -> int:
+        """Clips that are left after the last step that loses any."""
+        return next((step.left for step in reversed(self.steps) if step.loses), self.crawled)
 
 
 def funnel(tables: Mapping[str, pl.DataFrame]) -> Funnel | None:
     """What became of the clips, from the clip tables by stage; ``None`` before the download."""
     if "download" not in tables:
         return None
-    stages = [name for name in ("download", *REASONS) if name in tables]
-    last = verdicts(tables[stages[-1]])
-    counts = dict(last.filter(pl.col("verdict") != KEPT)["verdict"].value_counts(sort=True).iter_rows())
-    return Funnel(
-        {"raw": len(tables["download"]), **{name: int(tables[name]["kept"].sum()) for name in stages}}, counts
-    )
+    steps, before = [], Counter[str]()
+    for stage in (name for name in ("download", *REASONS) if name in tables):
+        kept = verdicts(tables[stage])["verdict"].to_list()
+        dropped = Counter(verdict for verdict in kept if verdict != KEPT)
+        steps.append(Step(stage, kept.count(KEPT), _by_size(dropped - before)))
+        before = dropped
+    if "recaption" in tables:
+        steps.append(_recaptioned(tables["recaption"]))
+    return Funnel(len(tables["download"]), tuple(steps))
+
+
+def _recaptioned(table: pl.DataFrame) -> Step:
+    reasons = table.filter(pl.col("kept"))["recaption_reason"].fill_null("").str.split(":").list.first().to_list()
+    left = Counter(reason for reason in reasons if reason)
+    return Step("recaption", len(reasons) - left.total(), _by_size(left), loses=False)
+
+
+def _by_size(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def verdicts(table: pl.DataFrame) -> pl.DataFrame:

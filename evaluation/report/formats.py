@@ -53,5 +53,21 @@ def interval(low: float | None, high: float | None, digits: int = 3, scale: floa
     return _minus(f"{scale * low:.{digits}f} to {scale * high:.{digits}f}")
 
 
+def words(name: str, most: int = 60) -> str:
+    """A code as words, printable and not too long, whoever made it."""
+    text = "".join(letter if letter.isprintable() else " " for letter in name.replace("_", " "))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def excerpt(text: str, most: int = 300) -> str:
+    """A caption as it may stand in a table: its beginning, with its length where that is not all."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[:most])
+    return shown if len(text) <= most else f"{shown}… ({len(text):,} characters)"
+
+
+def hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h" if seconds >= 3600 else f"{seconds / 60:,.1f} min"
+
+
 def _minus(text: str) -> str:
     return text.replace("-", MINUS)

@@ -10,7 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from evaluation.report.formats import count
+from evaluation.report.filters import Funnel
+from evaluation.report.formats import count, words
 from hummingbird.layout import Layout
 
 COLUMNS = {
@@ -25,14 +26,18 @@ _SHEET_WIDTH = 1400  # pixels; sheets are scaled down to it
 _QUALITY = 82  # of WebP
 
 
+FILTERS = {"download": "download", "vqa_filter": "quality filter", "motion_filter": "motion filter"}
+
+
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A contact sheet: data URI, size in pixels and what it shows."""
+    """A contact sheet: data URI, size in pixels, what it shows, and whether it is shown at once."""
 
     uri: str
     width: int
     height: int
     text: str
+    open: bool = False
 
 
 def data_uri(data: bytes, kind: str) -> str:
@@ -49,15 +54,32 @@ def video_table(layout: Layout, vbench: dict[str, Any] | None) -> list[dict[str,
     return rows
 
 
-def filter_sheets(layout: Layout) -> list[Sheet]:
-    """What came in, and what each filter kept and dropped for each reason."""
-    named = [(layout.sheets("download") / "raw.png", "Raw clips as they came in (green: usable)")]
-    for stage, filter_ in (("vqa_filter", "quality filter"), ("motion_filter", "motion filter")):
-        named.append((layout.sheets(stage) / "kept.png", f"Kept by the {filter_}, with their scores"))
-        for path in sorted(layout.sheets(stage).glob("dropped_*.png")):
-            reason = path.stem.removeprefix("dropped_").replace("_", " ")
-            named.append((path, f"Dropped by the {filter_}: {reason}"))
-    return [read_sheet(path, text) for path, text in named if path.is_file()]
+def filter_sheets(layout: Layout, funnel: Funnel | None) -> dict[str, list[Sheet]]:
+    """What came in, and what the download and each filter kept and dropped for each reason, by their names; with
+    counts from the funnel. What a filter dropped is shown at once."""
+    found = {}
+    for stage, name in FILTERS.items():
+        step = next((step for step in funnel.steps if step.stage == stage), None) if funnel else None
+        counts = step.out if step else {}
+        kept = step.left if step else None
+        named: list[tuple[str, str, int | None]] = [
+            ("raw", "The crawl as it came (green: usable)", None),
+            ("kept", f"Kept by the {name}, with scores", kept),
+        ]
+        paths = {path.stem: path for path in layout.sheets(stage).glob("*.png")}
+        reasons = {stem: stem.removeprefix("dropped_") for stem in paths if stem.startswith("dropped_")}
+        for stem, reason in sorted(reasons.items(), key=lambda item: (-counts.get(item[1], 0), item)):
+            named.append((stem, f"Dropped by the {name}: {words(reason)}", counts.get(reason)))
+        found[name] = [
+            read_sheet(paths[stem], f"{text}{_clips(clips)}", stage != "download" and stem in reasons)
+            for stem, text, clips in named
+            if stem in paths
+        ]
+    return {name: sheets for name, sheets in found.items() if sheets}
+
+
+def _clips(number: int | None) -> str:
+    return f" ({count(number)} clip{'s' * (number != 1)})" if number else ""
 
 
 def sample_sheets(layout: Layout, stage: str, most: int = 3) -> list[Sheet]:
@@ -68,7 +90,7 @@ def sample_sheets(layout: Layout, stage: str, most: int = 3) -> list[Sheet]:
     return [read_sheet(path, f"Samples after {count(int(path.stem.removeprefix('step_')))} steps") for path in found]
 
 
-def read_sheet(path: Path, text: str) -> Sheet:
+def read_sheet(path: Path, text: str, is_open: bool = False) -> Sheet:
     """A contact sheet, scaled down where it is large and compressed."""
     with Image.open(path) as opened:
         picture = opened.convert("RGB")
@@ -77,4 +99,4 @@ def read_sheet(path: Path, text: str) -> Sheet:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "webp", quality=_QUALITY)
-    return Sheet(data_uri(buffer.getvalue(), "image/webp"), picture.width, picture.height, text)
+    return Sheet(data_uri(buffer.getvalue(), "image/webp"), picture.width, picture.height, text, is_open)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from evaluation.report import charts, filters, formats, media, prose, tables
 from evaluation.report.captions import examples, judge_captions
+from evaluation.report.funnel import funnel_chart
 from evaluation.report.inputs import STAGES, Inputs
 from evaluation.report.lineage import Lineage
 from evaluation.report.summary import MODELS, Tree, gaps
+from evaluation.report.templates import render
 from evaluation.vbench.protocol import DIMENSIONS
 from hummingbird.layout import Layout
 from hummingbird.params import Params, dump_params
@@ -32,15 +32,9 @@ _STAGES = {"stage1": "Stage 1", "stage2": "Stage 2, mixed reward feedback", "ren
 
 def render_page(tree: Tree, inputs: Inputs, layout: Layout, params: Params, lineage: Lineage) -> str:
     """The whole page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     device = (inputs.latency or {}).get("conditions", {}).get("device")
-    return environment.get_template("page.html").render(
+    return render(
+        "page.html",
         tree=tree,
         lineage=lineage,
         format=formats,
@@ -119,9 +113,9 @@ def _filters(inputs: Inputs, layout: Layout) -> dict[str, Any]:
     funnel = filters.funnel(inputs.tables)
     judged = inputs.truth is not None and inputs.has_truth and {"download", "vqa_filter"} <= inputs.tables.keys()
     return {
-        "funnel": funnel,
+        "funnel_chart": funnel_chart(funnel) if funnel else None,
         "confusion": filters.confusion(inputs.tables, inputs.truth) if judged and inputs.truth is not None else None,
-        "filter_sheets": media.filter_sheets(layout),
+        "sheets_by_filter": media.filter_sheets(layout, funnel),
     }
 
 

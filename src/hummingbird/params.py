@@ -107,8 +107,19 @@ class Needs(Section):
     memory_gb: Annotated[float, Field(gt=0)] = 2.0
 
 
+class MinKept(Section):
+    """Least share of the crawl's clips that each stage must leave. With fewer its gate stops the run: nobody throws
+    away nineteen clips of twenty and trains on the rest without having looked."""
+
+    download: Fraction = 0.5  # the crawl's dead links count as lost, too
+    vqa_filter: Fraction = 0.1
+    motion_filter: Fraction = 0.05
+    recaption: Fraction = 0.05
+
+
 class Curation(Section):
-    """Where the work on shards runs. Nothing here shapes its results, so no stage is made again when it changes."""
+    """Where the work on shards runs, and what the gates ask for. Nothing here shapes results, so no stage is made again
+    when it changes."""
 
     engine: Literal["local", "ray"] = "local"  # processes on this machine, or a Ray cluster
     address: str | None = None  # `ray`: of the cluster, e.g. 10.0.0.1:6379, ray://10.0.0.1:10001, or `auto`
@@ -116,6 +127,7 @@ class Curation(Section):
     latents_cache_gb: Annotated[float, Field(ge=0)] = 20.0  # of encoded shards kept for later runs of `encode`
     prepare: Needs = Needs()  # one thread: a video of the stage `download`, or eight clips of the world
     measure: Needs = Needs()  # one thread
+    min_kept: MinKept = MinKept()
     encode: Needs = Needs(cpus=4.0, memory_gb=4.0)
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 
 from evaluation.report import charts, filters, formats
-from evaluation.report.captions import examples, facts_stated, judge_captions, scene_of
+from evaluation.report.captions import examples, facts_stated, judge_captions, sample, scene_of
+from evaluation.report.filters import Step
+from evaluation.report.funnel import funnel_chart, funnel_file
+from evaluation.report.histograms import MOTION, histogram, histograms
+from evaluation.report.histograms import QUALITY as QUALITY_SCORES
 from evaluation.report.prose import result
 from evaluation.report.svg import Scale, tick_labels
 from hummingbird.data import world
 from hummingbird.data.sources import TRUTH_SCHEMA, WorldSource
-from hummingbird.params import Download
+from hummingbird.params import Download, Params
 
 KINDS = [None, None, None, "dark", "dark", "blur", "blur", "static", "static", "dolly_zoom"]
 REASONS = ["", "low_quality", "", "too_dark", "low_quality", "low_quality", "", "static", "", "static: all of it"]
@@ -74,10 +79,89 @@ def test_clips_that_never_reached_a_filter_do_not_count(tables: dict[str, pl.Dat
 
 
 def test_the_funnel_counts_all_clips(tables: dict[str, pl.DataFrame]) -> None:
+    tables["download"] = table(["http_404: gone", *[""] * 9])
+    tables["vqa_filter"] = table(["http_404: gone", *tables["vqa_filter"]["reason"][1:]])
+    tables["motion_filter"] = table(["http_404: gone", *REASONS[1:]])
+    reasons = ["", "too_long: 99", "", "timeout", None, None, None, None, None, None]
+    kept = [True, True, True, True, *[False] * 6]
+    tables["recaption"] = pl.DataFrame({"kept": kept, "recaption_reason": reasons})
     funnel = filters.funnel(tables)
     assert funnel is not None
-    assert funnel.left == {"raw": 10, "download": 10, "vqa_filter": 6, "motion_filter": 4}
-    assert funnel.dropped == {"low_quality": 3, "static": 2, "too_dark": 1}
+    assert (funnel.crawled, funnel.kept) == (10, 3)
+    download, quality, motion, captions = funnel.steps
+    assert (download.left, download.out) == (9, {"http_404": 1})
+    assert (quality.left, quality.out) == (5, {"low_quality": 3, "too_dark": 1})
+    assert (motion.left, motion.out) == (3, {"static": 2})
+    assert (captions.left, captions.out, captions.loses) == (2, {"timeout": 1, "too_long": 1}, False)
+    assert filters.funnel({}) is None
+
+
+def test_the_funnel_chart_is_to_scale_and_names_every_reason() -> None:
+    reasons = {f"reason_{number:02d}": 20 - number for number in range(12)}
+    lost = sum(reasons.values())
+    steps = (Step("download", 1000 - lost, {"<b>&": lost}), Step("vqa_filter", 1000 - 2 * lost, reasons))
+    drawing = ElementTree.fromstring(funnel_chart(filters.Funnel(1000, steps)))
+    texts = ["".join(text.itertext()) for text in drawing.iter("text")]
+    assert "<b>& 174" in texts and "reason 06 14" in texts and "5 other reasons 55" in texts
+    assert texts.count("usable") == texts.count("pass quality") == 1
+    heights = [float(bar.attrib["height"]) for bar in drawing.iter("rect")]
+    assert heights[0] == 150.0 and heights[1] == pytest.approx(150 * (1000 - lost) / 1000, abs=0.1)
+    box = [float(side) for side in drawing.attrib["viewBox"].split()]
+    assert all(float(text.attrib["y"]) < box[3] for text in drawing.iter("text"))
+
+
+def test_the_funnel_file_is_a_picture_of_its_own() -> None:
+    steps = (Step("download", 0, {"bad\x00name": 3}), Step("vqa_filter", 0, {}))
+    drawing = ElementTree.fromstring(funnel_file(filters.Funnel(3, steps)))
+    assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
+    assert float(drawing.attrib["width"]) == 1110
+    assert "--accent" in (drawing.findtext("{http://www.w3.org/2000/svg}style") or "")
+    funnel_file(filters.Funnel(0, ()))
+
+
+def test_histograms_count_every_clip_and_colour_by_the_bound() -> None:
+    values = np.array([0.0, 0.1, 0.2, 0.6, 0.7, 1.0])
+    drawing = ElementTree.fromstring(histogram(QUALITY_SCORES[0], values, 0.5, None))
+    bars = [bar.attrib["style"] for bar in drawing.iter("rect")]
+    assert bars == ["fill: var(--bad)"] * 3 + ["fill: var(--accent)"] * 3
+    [bound] = [line for line in drawing.iter("line") if line.attrib["class"] == "chance"]
+    assert float(bound.attrib["x1"]) == pytest.approx(175)
+    assert "min_overall 0.5" in [text.text for text in drawing.iter("text")]
+
+
+def test_a_far_value_does_not_flatten_a_histogram_and_is_not_lost() -> None:
+    values = np.array([0.001 * number for number in range(300)] + [1e6])
+    drawing = ElementTree.fromstring(histogram(MOTION[4], values, None, None))
+    assert len(list(drawing.iter("rect"))) > 30
+    assert "n = 301" in [text.text for text in drawing.iter("text")]
+
+
+def test_histograms_follow_the_parameters() -> None:
+    scores = table(REASONS).with_columns(jitter=pl.lit(0.2), camera_zoom=pl.lit(-2.0), static=None)
+    settings = {"motion_filter": {"max_jitter": None, "max_zoom": 1.5}}
+    charts = histograms({"motion_filter": scores}, MOTION, Params.model_validate(settings))
+    assert len(charts) == 2  # static was not measured
+    assert "max_jitter" not in charts[0] and "max_zoom 1.5" in charts[1]
+    assert "var(--bad)" in charts[1] and charts[1].count('class="chance"') == 2
+
+
+def test_a_sample_of_captions_has_rewritten_ones_and_each_reason() -> None:
+    reasons = [""] * 40 + ["too_long: 99", "too_long: 80", "timeout", *["chatter"] * 5, "link_or_markup", "other"]
+    count = len(reasons)
+    clips = pl.DataFrame(
+        {
+            "clip_id": [str(number) for number in range(count + 1)],
+            "kept": [True] * count + [False],
+            "raw_caption": "4k",
+            "caption": "a cat",
+            "recaption_reason": [*reasons, None],
+        }
+    )
+    found = sample(clips, 12)
+    assert len(found) == 12
+    assert found["reason"].to_list()[-4:] == ["too_long: 99", "timeout", "chatter", "link_or_markup"]
+    assert set(found["reason"][:8]) == {""} and int(found["clip_id"][7]) > 30
+    assert len(sample(clips.head(0), 12)) == 0
 
 
 def test_scenes_come_back_from_the_truth() -> None:

@@ -29,7 +29,7 @@ MAKES = {  # stage -> what it makes besides its metrics and its record
     "reneg": [LAYOUT.reneg, LAYOUT.curve("reneg")],
     "vbench": [LAYOUT.vbench],
     "latency": [LAYOUT.latency],
-    "report": [LAYOUT.reports / "index.html", LAYOUT.reports / "summary.json"],
+    "report": [LAYOUT.reports / name for name in ("index.html", "funnel.svg", "summary.json")],
 }
 
 

@@ -6,13 +6,14 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
+from hummingbird.ops import runner
 from hummingbird.ops.runner import run_stage, stage_names
 from hummingbird.ops.tracking import connect, record_path
 from hummingbird.params import Download, Params, dump_params
@@ -65,6 +66,49 @@ def test_global_generators_start_from_the_seed(root: Path, install: Install) -> 
     install(run)
     first, second = run_stage("toy", root), run_stage("toy", root)
     assert (first["python"], first["numpy"]) == (second["python"], second["numpy"])
+
+
+class NotedInspector:
+    """Notes what it is asked to check."""
+
+    asked: ClassVar[list[str]] = []
+
+    def __init__(self, layout: Layout) -> None:
+        self.asked.append("start")
+
+    def __enter__(self) -> NotedInspector:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def check(self, table_of: str) -> None:
+        self.asked.append(table_of)
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes", "expected"),
+    [
+        ({}, (), ["run"]),
+        ({"toy": "download"}, (), ["start", "download", "run"]),
+        ({}, ("toy",), ["start", "run", "toy"]),
+        ({"toy": "download"}, ("toy",), ["start", "download", "run", "toy"]),
+    ],
+)
+def test_gates_stand_before_and_behind_a_stage(
+    root: Path,
+    install: Install,
+    monkeypatch: pytest.MonkeyPatch,
+    reads: dict[str, str],
+    writes: tuple[str, ...],
+    expected: list[str],
+) -> None:
+    NotedInspector.asked.clear()
+    monkeypatch.setattr(runner, "Inspector", NotedInspector)
+    monkeypatch.setattr(runner.gates, "READS", reads)
+    monkeypatch.setattr(runner.gates, "WRITES", writes)
+    install(lambda params, layout, log: NotedInspector.asked.append("run") or {})
+    run_stage("toy", root)
+    assert NotedInspector.asked == expected
 
 
 @pytest.mark.parametrize("touched", ["code.py", "big.bin", "params.yaml"])

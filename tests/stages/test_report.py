@@ -8,7 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -268,7 +268,20 @@ def test_all_videos_and_sheets_are_on_the_page(page: str) -> None:
     assert page.count("<video ") == 2 * 6
     assert page.count('src="data:video/mp4;base64,') == 2 * 6
     assert page.count("data:image/webp;base64,") == 8
-    assert len(re.findall(r"<svg [^>]*>\s*<title>", page)) == page.count("<svg") == 1 + 2 + 3 + 2 + 1
+    assert len(re.findall(r"<svg [^>]*>\s*<title>", page)) == page.count("<svg") == 1 + 2 + 3 + 2 + 1 + 1
+
+
+def test_the_funnel_is_a_file_of_its_own_too(project: Layout) -> None:
+    class Noted(SilentLog):
+        files: ClassVar[list[str]] = []
+
+        def artifact(self, path: Path) -> None:
+            self.files.append(path.name)
+
+    report.run(Params(), project, Noted())
+    assert Noted.files == ["summary.json", "index.html", "funnel.svg"]
+    texts = re.findall(r">([a-z ]+) <tspan", (project.reports / "funnel.svg").read_text())
+    assert {"low quality", "static", "dolly zoom", "corrupt"} <= {text.strip() for text in texts}
 
 
 def test_sections_come_in_order(page: str) -> None:

@@ -1,12 +1,13 @@
 """Gates between stages: the tables a stage reads and writes must meet their Great Expectations suite.
 
-The results of all gates are pages in ``reports/data_docs``; the project Great Expectations needs for that is scratch
-and lies in ``.work/gx``.
+The results are pages in ``reports/data_docs`` (:mod:`hummingbird.ops.data_docs`). Great Expectations keeps nothing on
+the disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 
 if TYPE_CHECKING:
-    from great_expectations.data_context import FileDataContext
+    import polars as pl
+
+    from hummingbird.ops.data_docs import Checked
 
 WRITES = ("download", "measure", "vqa_filter", "motion_filter", "recaption", "encode")
 READS = {
@@ -27,6 +30,8 @@ READS = {
     "stage1": "encode",
 }
 SITE = "data_docs"
+_EXAMPLES = 5
+_REASONS = 5
 
 
 def table_of(stage: str, layout: Layout) -> Path:
@@ -42,99 +47,153 @@ def prepare() -> None:
     import great_expectations  # noqa: F401
     import polars  # noqa: F401
 
+    import hummingbird.ops.data_docs
     import hummingbird.ops.suites  # noqa: F401
 
 
 def check(stage: str, layout: Layout) -> None:
-    """Validate the table written by ``stage`` against its suite and add the result to the data docs.
+    """Validate the table written by ``stage`` against its suite and write its page of the data docs.
+
+    The least share of clips that it must have kept is ``curation.min_kept`` of the project's ``params.yaml``.
 
     Raises:
         UserError: the table is missing or unreadable, or an expectation failed: which, what was found instead, and the
             page with the details.
     """
-    table = _read(stage, table_of(stage, layout))
-    failed = _validate(stage, table, layout)
-    if failed:
-        docs = layout.reports / "data_docs" / "index.html"
-        shown = "\n".join(f"  {line}" for line in failed)
+    path = table_of(stage, layout)
+    table = _read(stage, path)
+    prepare()
+    from hummingbird.ops import data_docs
+
+    checked = _check(stage, table, layout)
+    data_docs.write(layout.reports / SITE, checked, WRITES)
+    if checked.failed:
+        lines = [*map(str, checked.failed), *([checked.remark] if checked.remark else [])]
+        shown = "\n".join(f"  {line}" for line in lines)
         raise UserError(
-            f"{table_of(stage, layout)} breaks its contract:\n{shown}",
-            f"open {docs}, mend the cause in stage {stage} or its parameters, then: dvc repro {stage}",
+            f"{path} breaks its contract:\n{shown}",
+            f"open {layout.reports / SITE / f'{stage}.html'}, mend the cause in stage {stage} or its parameters, then: "
+            f"dvc repro {stage}",
         )
 
 
-def _read(stage: str, path: Path) -> Any:
+def _read(stage: str, path: Path) -> pl.DataFrame:
     import polars as pl
 
     if not path.is_file():
         raise UserError(f"no table {path}", f"make it: dvc repro {stage}")
     try:
-        table = pl.read_parquet(path)
+        return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(
             f"{path} is not a readable table: {error}", f"make it again: dvc repro -f -s {stage}"
         ) from error
-    flat = [name for name, kind in table.schema.items() if not kind.is_nested()]  # pandas cannot compare lists
-    return table.select(flat).to_pandas()
 
 
-def _validate(stage: str, table: Any, layout: Layout) -> list[str]:
-    """One line per failed expectation."""
-    prepare()
-    import great_expectations as gx
+def _check(stage: str, table: pl.DataFrame, layout: Layout) -> Checked:
+    """The result for one table. Its rows are looked at only if it has the columns for it."""
+    from hummingbird.ops.data_docs import Checked
+    from hummingbird.ops.suites import ROWS, column_suite, columns_of, suites_for
+    from hummingbird.ops.wording import check_of, columns_check
 
-    from hummingbird.ops.suites import suite_for
+    columns = columns_of(stage)
+    checks = [columns_check(result) for result in _validate(_list_of_columns(table, columns), column_suite(stage))]
+    remark = ""
+    if checks[0].met:
+        least = _min_kept(stage, layout)
+        checked = _with_originals(table)
+        for rows, suite in suites_for(stage, least).items():
+            checks += [check_of(result, rows) for result in _validate(checked.filter(ROWS[rows]), suite, ["clip_id"])]
+        if len(table) and "kept" in columns and int(table["kept"].sum()) < least * len(table):
+            remark = _why_so_few(stage, table, least)
+    else:
+        remark = "The rows were not looked at, since columns are missing or of another type."
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    path = table_of(stage, layout).relative_to(layout.root).as_posix()
+    return Checked(stage, path, len(table), now, checks, _holds(table, columns), remark)
 
-    context = _context(layout)
-    suite = context.suites.add_or_update(gx.ExpectationSuite(name=stage, expectations=suite_for(stage)))
-    tables = context.data_sources.add_or_update_pandas("tables")
-    batch = tables.add_dataframe_asset(stage).add_batch_definition_whole_dataframe("whole")
-    definition = context.validation_definitions.add_or_update(
-        gx.ValidationDefinition(name=stage, data=batch, suite=suite)
-    )
-    update_docs = gx.checkpoint.UpdateDataDocsAction(name="update_docs", site_names=[SITE])
-    checkpoint = context.checkpoints.add_or_update(
-        gx.Checkpoint(name=stage, validation_definitions=[definition], actions=[update_docs])
-    )
-    outcome = checkpoint.run(batch_parameters={"dataframe": table})
-    return _failures(result for run in outcome.run_results.values() for result in run.results)
+
+def _min_kept(stage: str, layout: Layout) -> float:
+    from hummingbird.params import load_params
+
+    least = load_params(layout.root / "params.yaml").curation.min_kept.model_dump()
+    return float(least.get(stage, 0.0))
 
 
-def _context(layout: Layout) -> FileDataContext:
+def _list_of_columns(table: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
+    import polars as pl
+
+    kinds = [str(table.schema[name]) if name in table.columns else "missing" for name in columns]
+    return pl.DataFrame({"column": list(columns), "type": kinds})
+
+
+def _with_originals(table: pl.DataFrame) -> pl.DataFrame:
+    """A clip table with what the suite asks of rows in relation to each other; another table as it is."""
+    import polars as pl
+
+    from hummingbird.ops.suites import UNKNOWN_ORIGINAL
+
+    if "duplicate_of" not in table.columns:
+        return table
+    original = pl.col("duplicate_of")
+    known = (original == "") | (original.is_in(table["clip_id"].implode()) & (original != pl.col("clip_id")))
+    return table.with_columns(pl.when(known).then(pl.lit("")).otherwise(original).alias(UNKNOWN_ORIGINAL))
+
+
+def _validate(table: pl.DataFrame, suite: Sequence[Any], index: Sequence[str] = ()) -> list[Any]:
+    """Results of Great Expectations; ``index``: columns that say which row is meant."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
-    home = layout.root.resolve() / ".work"
-    home.mkdir(parents=True, exist_ok=True)
-    context = gx.get_context(mode="file", project_root_dir=home)
+    context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    folder = str((layout.reports / SITE).resolve())
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": folder}
-    site: Any = {
-        "class_name": "SiteBuilder",
-        "store_backend": store,
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-    }
-    known = SITE in context.get_site_names()
-    (context.update_data_docs_site if known else context.add_data_docs_site)(SITE, site)  # the project may have moved
-    return context
+    asset = context.data_sources.add_pandas("tables").add_dataframe_asset("table")
+    rows = table.select(name for name in table.columns if name in _about(suite) or name in index).to_pandas()
+    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": rows})
+    wanted: Any = {"result_format": "SUMMARY", "partial_unexpected_count": _EXAMPLES if index else len(table)}
+    if index:
+        wanted["unexpected_index_column_names"] = list(index)
+    return batch.validate(gx.ExpectationSuite(name="suite", expectations=list(suite)), result_format=wanted).results
 
 
-def _failures(results: Iterable[Any]) -> list[str]:
-    lines = []
-    for result in results:
-        if not result.success:
-            config = result.expectation_config
-            asked = {name: value for name, value in config.kwargs.items() if name not in ("batch_id", "row_condition")}
-            lines.append(f"{config.type} {asked}: {_observed(result)}")
-    return sorted(lines)
+def _about(suite: Sequence[Any]) -> set[str]:
+    """The columns that expectations are about."""
+    asked = [expectation.configuration.kwargs for expectation in suite]
+    single = {kwargs[name] for kwargs in asked for name in ("column", "column_A", "column_B") if name in kwargs}
+    return single | {name for kwargs in asked for name in kwargs.get("column_list", ())}
 
 
-def _observed(result: Any) -> str:
-    found = result.result
-    if "observed_value" in found:
-        return f"found {found['observed_value']}"
-    if "unexpected_count" in found:
-        examples = ", ".join(map(repr, found.get("partial_unexpected_list", [])[:3]))
-        return f"{found['unexpected_count']} of {found['element_count']} rows differ: {examples}"
-    return "the column is missing" if result.exception_info else "not met"
+def _why_so_few(stage: str, table: pl.DataFrame, least: float) -> str:
+    from hummingbird.data.clips import reason_counts
+
+    counts = reason_counts(table)
+    often = ", ".join(f"{count:,} {reason}" for reason, count in list(counts.items())[:_REASONS])
+    more = len(counts) - _REASONS
+    rest = f" and {more} more reasons" if more > 0 else ""
+    kept = int(table["kept"].sum())
+    return (
+        f"{kept:,} of {len(table):,} clips are left, fewer than curation.min_kept.{stage} = {least:g} asks for. "
+        f"Dropped: {often}{rest}. If that is as it should be, lower curation.min_kept.{stage} in params.yaml."
+    )
+
+
+def _holds(table: pl.DataFrame, columns: dict[str, str]) -> dict[str, str]:
+    """What the columns hold: how much is missing, the range of numbers, the length of texts."""
+    import polars as pl
+
+    found = {}
+    for name in (name for name in columns if name in table.columns):
+        values = table[name]
+        said = [str(values.dtype), *([f"{values.null_count():,} missing"] if values.null_count() else [])]
+        present = values.drop_nulls()
+        if values.dtype.is_numeric() and len(present):
+            numbers = present.cast(pl.Float64).to_numpy()
+            said.append(f"{numbers.min():.6g} to {numbers.max():.6g}")
+        elif values.dtype == pl.String and len(present):
+            said.append(
+                f"{present.n_unique():,} different, up to {present.str.len_chars().to_numpy().max():,} characters"
+            )
+        elif values.dtype == pl.Boolean:
+            said.append(f"{int(present.sum()):,} true")
+        found[name] = "; ".join(said)
+    return found

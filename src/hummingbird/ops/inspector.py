@@ -1,7 +1,7 @@
-"""Runs the gates of a stage in a process of their own.
+"""Runs the gates in a process of their own.
 
-Great Expectations takes ten seconds of one core to import. In its own process it does that while the stage imports
-torch, on another core, and its memory is not the stage's.
+Great Expectations takes ten seconds of one core to import. In its own process it does that while a stage imports torch,
+on another core, and its memory is not the stage's.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from hummingbird.ops import gates
 
 
 class Inspector:
-    """Checks the tables of ``stage`` on request, as a context manager; does nothing for a stage without gates."""
+    """Checks tables of the project in ``layout`` on request; as a context manager, since its process is started early
+    and serves every check."""
 
-    def __init__(self, stage: str, layout: Layout) -> None:
-        self.stage, self.layout = stage, layout
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        if self.stage in (*gates.READS, *gates.WRITES):
-            command = [sys.executable, "-m", __name__, str(self.layout.root)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", __name__, str(self.layout.root)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(
@@ -40,17 +40,8 @@ class Inspector:
             self._process.kill()  # it holds nothing: what it writes, the next check writes again
             self._process.communicate()
 
-    def check_inputs(self) -> None:
-        """Check the table that the stage reads, if it reads one. Raises as :func:`hummingbird.ops.gates.check`."""
-        if self.stage in gates.READS:
-            self._check(gates.READS[self.stage])
-
-    def check_outputs(self) -> None:
-        """Check the table that the stage wrote, if it writes one. Raises as :func:`hummingbird.ops.gates.check`."""
-        if self.stage in gates.WRITES:
-            self._check(self.stage)
-
-    def _check(self, table_of: str) -> None:
+    def check(self, table_of: str) -> None:
+        """Check the table that a stage wrote. Raises as :func:`hummingbird.ops.gates.check`."""
         assert self._process is not None and self._process.stdin is not None and self._process.stdout is not None
         try:
             print(table_of, file=self._process.stdin, flush=True)

@@ -18,11 +18,11 @@ from hummingbird import engine
 from hummingbird.data import preparation, shards, video_io
 from hummingbird.data.blocks import Block, finish_block, finished_shards, plan_blocks
 from hummingbird.data.clips import clip_table, reason_counts, write_table
+from hummingbird.data.crawl_sheets import write_crawl_sheets
 from hummingbird.data.duplicates import mark_duplicates
 from hummingbird.data.fetching import fetch, forget, forget_unfinished
 from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, ShardWriter
-from hummingbird.data.sheets import save_sheet, table_sheet
 from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, Source, draw, open_source
 from hummingbird.data.sources.digest import digest_of
 from hummingbird.errors import UserError
@@ -154,7 +154,7 @@ def _clean(work: Path) -> None:
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
-    """Write ``data/raw`` (shards and clip table), the truth table and a contact sheet.
+    """Write ``data/raw`` (shards and clip table), the truth table and contact sheets.
 
     A killed run continues after its last finished shard, and fetches nothing again. A source that has grown is read
     from where it ended: finished shards stay in the work folder, by a second name that takes no space.
@@ -188,9 +188,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         for shard in (shard for block in blocks for shard in finished_shards(work, block) or ()):
             link_or_copy(work / shard, folder / "shards" / shard)
         write_table(table, folder / "clips.parquet")
-    if (picture := table_sheet(layout.raw / "shards", table)) is not None:
-        save_sheet(picture, layout.sheets("download") / "raw.png")
-        log.image("raw clips", picture)
+    write_crawl_sheets(layout.sheets("download"), layout.raw / "shards", table, log)
     _clean(work)
     kept = table.filter(pl.col("kept"))
     figures = {"clips": len(table), "kept": len(kept), "kept_seconds": float(kept["duration_s"].sum())}

@@ -62,6 +62,6 @@ def _verdicts(table: pl.DataFrame, scores: list[MotionScores | None], settings: 
 
 
 def _label(row: dict[str, Any]) -> str:
-    scores = f"zoom {row['camera_zoom']:+.2f}  pan {row['camera_pan']:.2f}  subject {row['subject_motion']:.3f}"
-    more = f"forward {row['forward']:+.2f}  jitter {row['jitter']:.2f}  dolly {row['dolly_zoom']:.2f}"
-    return f"{row['reason'] or row['camera']}  {scores}  {more}"
+    bounded = f"static {row['static']:.2f}, dolly zoom {row['dolly_zoom']:.2f}, jitter {row['jitter']:.2f}"
+    camera = f"{row['camera']}: zoom {row['camera_zoom']:+.2f}, pan {row['camera_pan']:.2f}"
+    return f"{bounded}, {camera}, forward {row['forward']:+.2f}; subject {row['subject_motion']:.3f}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from evaluation.report.filters import funnel
+from evaluation.report.funnel import funnel_file
 from evaluation.report.inputs import read_inputs
 from evaluation.report.lineage import read_lineage
 from evaluation.report.page import render_page
@@ -31,7 +33,8 @@ _HEADLINE = (
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
-    """Write ``reports/summary.json`` and ``reports/index.html``; stages that have not run leave gaps with a note.
+    """Write ``reports/summary.json``, ``reports/index.html`` and ``reports/funnel.svg`` (what became of the clips);
+    stages that have not run leave gaps with a note.
 
     Raises:
         UserError: an input cannot be read, or the disk cannot be written to.
@@ -46,6 +49,10 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         part.write_text(page, encoding="utf-8")
     log.artifact(layout.reports / "summary.json")
     log.artifact(layout.reports / "index.html")
+    if (found := funnel(inputs.tables)) is not None:
+        with replacing(layout.reports / "funnel.svg") as part:
+            part.write_text(funnel_file(found), encoding="utf-8")
+        log.artifact(layout.reports / "funnel.svg")
     return headline(summary) | {"page_bytes": float(len(page.encode()))}
 
 

@@ -83,8 +83,9 @@ def _reason(row: dict[str, Any], settings: VqaFilter) -> str:
 
 
 def _label(row: dict[str, Any]) -> str:
+    if row["highlights"] is None:
+        return "not measured"
     if row["overall"] is None:
-        shown = f"{row['reason']}  luma {row['shadows']:.2f} to {row['highlights']:.2f}  black {row['black']:.2f}"
-        return f"{shown}  bars {row['bars']:.2f}  frozen {row['frozen']:.2f}  blocks {row['blockiness']:.2f}"
-    scores = f"overall {row['overall']:.2f}  technical {row['technical']:.2f}  aesthetic {row['aesthetic']:.2f}"
-    return f"{row['reason']}  {scores}".strip()
+        shown = f"luma {row['shadows']:.2f} to {row['highlights']:.2f}, black {row['black']:.2f}"
+        return f"{shown}, bars {row['bars']:.2f}, frozen {row['frozen']:.2f}, blocks {row['blockiness']:.2f}"
+    return f"overall {row['overall']:.2f}, technical {row['technical']:.2f}, aesthetic {row['aesthetic']:.2f}"
