@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import dvc  # noqa: F401 - its log keeps the standard output it finds at its import: a test's is closed afterwards
 import pytest
 
 from hummingbird import telemetry

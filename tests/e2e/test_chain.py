@@ -125,7 +125,8 @@ def test_stages_are_children_of_one_run(chain: Path) -> None:
     roots = [r for r in runs if r.info.run_id in parents]
     assert len(roots) == 1
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == roots[0].info.run_id]
-    assert len(children) == 12
+    stages = yaml.safe_load((chain / "dvc.yaml").read_text())["stages"]
+    assert sorted(run.info.run_name for run in children) == sorted(stages)
     stage1 = next(r for r in children if r.info.run_name == "stage1")
     series = client.get_metric_history(stage1.info.run_id, "loss")
     assert sorted(point.step for point in series) == list(range(8))  # two phases of four steps, one after the other

@@ -98,7 +98,8 @@ def test_a_run_that_is_killed_asks_nothing_twice(server: Any, tmp_path: Path) ->
     assert [found.caption for found in run(server, cache, CAPTIONS)] == [f"A {caption}." for caption in CAPTIONS]
     asked = Counter(request["messages"][1]["content"] for _, request, _ in server.requests)
     assert len(asked) == len(CAPTIONS)
-    assert asked.total() - len(asked) <= 2  # those on their way at the time, one for each connection
+    # of six or more: for each of two connections the request on its way, and an answer that had only just come
+    assert asked.total() - len(asked) <= 4
     before = len(server.requests)
     run(server, cache, CAPTIONS)
     assert len(server.requests) == before
