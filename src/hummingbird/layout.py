@@ -9,14 +9,22 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below one project root. Folders are made by whoever writes to them."""
+    """Paths below one project root. Folders are made by whoever writes to them.
+
+    ``models``: the project whose foundation is used, where that is another one than ``root``.
+    """
 
     root: Path = Path()
+    models: Path | None = None
+
+    def absolute(self) -> Layout:
+        """The same with absolute paths, for work that may run in another folder."""
+        return Layout(self.root.absolute(), self.models and self.models.absolute())
 
     # artifacts ---------------------------------------------------------------------------------------------
     @property
     def foundation(self) -> Path:
-        return self.root / "artifacts/foundation"
+        return (self.models or self.root) / "artifacts/foundation"
 
     @property
     def stage1(self) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -34,7 +36,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     table = read_table(layout.clip_table("recaption")).filter(pl.col("kept"))
     if table.is_empty():
         raise UserError("the filters left no clip to encode", "loosen vqa_filter or motion_filter in params.yaml")
-    layout = Layout(layout.root.absolute())  # tasks may run in another folder
+    layout = layout.absolute()  # tasks may run in another folder
     models = _models(layout.foundation)
     cache = layout.work("encode", "latents")
     with explain_disk_errors(cache):
@@ -53,11 +55,19 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
             for number in missing
         ]  # fmt: skip
     results = engine.run(encode_shard, tasks, params.curation, params.curation.encode)
-    for _ in log.progress(results, f"shards ({len(shards) - len(tasks)} of {len(shards)} are there)", len(tasks)):
-        pass
+    with closing(_by_clip(parts, set(missing), results)) as clips:
+        for _ in log.progress(clips, "encoding", len(table)):
+            pass
     index = _publish(shards, _empty_prompt(cache, models), layout.latents)
     _prune(cache, set(shards), params.curation.latents_cache_gb)
     return _figures(index, layout.latents)
+
+
+def _by_clip(parts: list[pl.DataFrame], missing: set[int], results: Iterable[object]) -> Generator[None, None, None]:
+    """Once for each clip: for those of shards that are there at once, for the others as their shards are finished."""
+    yield from [None] * sum(len(part) for number, part in enumerate(parts) if number not in missing)
+    for number, _ in zip(sorted(missing), results, strict=True):
+        yield from [None] * len(parts[number])
 
 
 def _models(foundation: Path) -> Models:

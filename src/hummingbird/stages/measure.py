@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
 from collections.abc import Generator
 from contextlib import closing
@@ -20,11 +21,13 @@ from hummingbird.layout import Layout
 from hummingbird.params import Curation, Measure, Params
 from hummingbird.runlog import RunLog, count_verdicts
 
+_CLIPS = 64  # of a shard to a task: all processes have work where there are few shards, and a kill costs little
+
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     """Write ``data/measure``: the scores of every clip that the download kept, and strips of their frames.
 
-    A killed run continues after its last finished shards, and a later one measures only shards that have changed.
+    A killed run continues after its last finished tasks, and a later one measures only what has changed.
 
     Raises:
         UserError: the clip table, a shard or the model is missing, the engine cannot be used, or the disk cannot be
@@ -41,10 +44,11 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     parts = layout.work("measure", measuring_key(params.measure, params.seed, dover)).absolute()
     with explain_disk_errors(parts):
         parts.mkdir(parents=True, exist_ok=True)
-    shards, settings = (layout.raw / "shards").absolute(), _with_absolute_paths(params.measure)
+    folder, settings = (layout.raw / "shards").absolute(), _with_absolute_paths(params.measure)
     jobs = [
-        ShardJob(shards, rows, settings, params.seed, dover, parts)
-        for rows in clips.partition_by("shard", maintain_order=True)
+        ShardJob(folder, rows, settings, params.seed, dover, parts)
+        for shard in clips.partition_by("shard", maintain_order=True)
+        for rows in shard.iter_slices(_CLIPS)
     ]
     with closing(measure_all(jobs, params.curation)) as problems:
         count_verdicts(log, problems, "measuring", total=len(clips))
@@ -88,9 +92,16 @@ def _publish(jobs: list[ShardJob], folder: Path) -> pl.DataFrame:
     with replacing_folder(folder) as part:
         write_table(scores, part / "scores.parquet")
         (part / "strips").mkdir()
-        for job in jobs:
-            link_or_copy(job.strips, strips_path(part / "strips", job.rows["shard"][0]))
+        for shard, group in itertools.groupby(jobs, key=lambda job: str(job.rows["shard"][0])):
+            _join([job.strips for job in group], strips_path(part / "strips", shard))
     return scores
+
+
+def _join(parts: list[Path], whole: Path) -> None:
+    if len(parts) == 1:
+        link_or_copy(parts[0], whole)
+    else:
+        write_table(pl.concat([pl.read_parquet(path) for path in parts]), whole)
 
 
 def _forget_others(jobs: list[ShardJob], parts: Path) -> None:

@@ -1,6 +1,6 @@
-"""Measures all clips of one shard: a pure function of the shard, its rows and the settings, in whichever process.
+"""Measures clips of one shard: a pure function of the shard, its rows and the settings, in whichever process.
 
-A part file is written whole or not at all, and the scores last: where they are, the shard is done.
+A part file is written whole or not at all, and the scores last: where they are, the task is done.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from hummingbird.params import Measure
 
 @dataclass(frozen=True, slots=True)
 class ShardJob:
-    """One shard to measure. ``rows``: of the clip table, all in the shard ``folder``/`shard`; ``dover``: the model's
+    """Clips to measure. ``rows``: of the clip table, all in the shard ``folder``/`shard`; ``dover``: the model's
     folder; ``parts``: the folder of part files. All folders are absolute."""
 
     folder: Path
@@ -43,7 +43,7 @@ class ShardJob:
 
     @property
     def name(self) -> str:
-        """Of the part files: the shard's and a hash of its rows, so that a changed shard is measured again."""
+        """Of the part files: the shard's and a hash of the rows, so that what has changed is measured again."""
         content = self.rows.select("clip_id", "sha256", "key").write_csv()
         return f"{Path(self.rows['shard'][0]).stem}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
@@ -60,12 +60,12 @@ class ShardJob:
         return self.scores.is_file()
 
     def problems(self) -> list[str]:
-        """Of each clip of a shard that is done: ``unreadable: why``, or ""."""
+        """Of each clip of a job that is done: ``unreadable: why``, or ""."""
         return pl.read_parquet(self.scores, columns=["problem"])["problem"].to_list()
 
 
 def measure_shard(job: ShardJob) -> list[str]:
-    """Write the part files of a shard, if they are not there already; returns the problem of each clip, or "".
+    """Write the part files of a job, if they are not there already; returns the problem of each clip, or "".
 
     Raises:
         UserError: the shard or the model is missing or damaged, or the disk cannot be written to.
