@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -138,7 +139,7 @@ class Download(Section):
     format: str | None = None  # a name of sources.FORMATS or `module:name`; none = what the source looks like
     csv: str | None = None  # none = the source itself, or `clips.csv` in it
     fetch: Fetch = Fetch()
-    clips: Positive = 1024  # at most so many
+    clips: Positive | None = 1024  # at most so many; none = all there are
     world_seed: int = 11
     spoilt_share: Fraction = 0.4
     sloppy_share: Fraction = 0.5
@@ -337,6 +338,28 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     if missing := missing_names(params):
         raise _mistakes(path, [f"missing {name}" for name in missing])
     return params
+
+
+def with_overrides(params: Params, overrides: Mapping[str, Any]) -> Params:
+    """``params`` with other values, named as ``section.name``.
+
+    Raises:
+        UserError: a name is unknown, or a value is of the wrong type or out of its range.
+    """
+    values = params.model_dump(mode="json")
+    for name, value in overrides.items():
+        *sections, last = name.split(".")
+        place = values
+        for section in sections:
+            if not isinstance(place.get(section), dict):
+                place[section] = {}  # not a section: validation says so
+            place = place[section]
+        place[last] = value
+    try:
+        return Params.model_validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        lines = "\n  ".join(explain_errors(error, Params))
+        raise UserError(f"these values cannot be used:\n  {lines}", "see params.yaml for names and values") from error
 
 
 def dump_params(params: Params) -> str:

@@ -153,8 +153,10 @@ def _clean(work: Path) -> None:
         journal.unlink()
 
 
-def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
+def run(params: Params, layout: Layout, log: RunLog, source: Source | ClipSource | None = None) -> dict[str, float]:
     """Write ``data/raw`` (shards and clip table), the truth table and contact sheets.
+
+    ``source``: already open, or a part of the one that ``params`` name; none = that one.
 
     A killed run continues after its last finished shard, and fetches nothing again. A source that has grown is read
     from where it ended: finished shards stay in the work folder, by a second name that takes no space.
@@ -162,7 +164,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     Raises:
         UserError: the source or the engine cannot be used, no clip of the source can, or the disk cannot be written to.
     """
-    source = open_source(params.download)
+    source = source or open_source(params.download)
     work = layout.work("download", _work_key(params.download))
     with explain_disk_errors(work):
         work.mkdir(parents=True, exist_ok=True)
@@ -179,7 +181,8 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         why = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise UserError(
             f"no clip of {params.download.source} can be used: {why}",
-            "look at download.source, .csv, .fetch and .min_frames in params.yaml",
+            "look at download.source, .csv, .fetch (.allow_private: servers in private networks, or on this machine) "
+            "and .min_frames in params.yaml",
         )
     truth = pl.concat([pl.read_parquet(work / f"{block.name}.truth.parquet") for block in blocks])
     write_table(truth, layout.truth)

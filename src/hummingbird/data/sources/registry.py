@@ -82,23 +82,27 @@ def _csv_of(params: Download) -> Path | None:
     return source / "clips.csv" if (source / "clips.csv").is_file() else None
 
 
+def _limit(params: Download) -> int:
+    return params.clips or sys.maxsize
+
+
 def _table(kind: type[TableSource]) -> Opener:
     def opened(params: Download) -> TableSource:
         source, csv = Path(params.source), _csv_of(params)
         if source.suffix.lower() == ".csv" and csv == source:
-            return kind(source, None, params.clips)
+            return kind(source, None, _limit(params))
         if not source.is_dir():
             raise UserError(f"download.source: no folder {source}", "set it to `world`, a folder or a CSV")
-        return kind(csv or source / "clips.csv", source, params.clips)
+        return kind(csv or source / "clips.csv", source, _limit(params))
 
     return opened
 
 
 FORMATS: dict[str, Opener] = {
-    "bucket": lambda params: BucketSource(params.source, params.clips),
+    "bucket": lambda params: BucketSource(params.source, _limit(params)),
     "captions": _table(CaptionTableSource),
-    "folder": lambda params: FolderSource(Path(params.source), params.clips),
-    "hub": lambda params: HubSource(params.source, params.clips),
+    "folder": lambda params: FolderSource(Path(params.source), _limit(params)),
+    "hub": lambda params: HubSource(params.source, _limit(params)),
     "openvid": _table(OpenVidSource),
     "webvid": _table(WebVidSource),
     "world": WorldSource,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from hummingbird.data.sources.csvfile import Cells
@@ -11,8 +12,9 @@ from hummingbird.data.sources.tables import TableSource
 
 
 class WebVidSource(TableSource):
-    """Below a folder, files are found as ``<basename of contentUrl>`` or ``[videos/]page_dir/videoid.mp4``. Durations
-    are measured, not read."""
+    """Below a folder, files are found as ``<basename of contentUrl>`` or ``[videos/]page_dir/videoid.mp4``. With the
+    CSV alone they are looked for beside it, and only what is not there has an address. Durations are measured, not
+    read."""
 
     needed = ("videoid", "contentUrl", "page_dir", "name")
 
@@ -23,12 +25,15 @@ class WebVidSource(TableSource):
         return cells.get("name", "")
 
     def place_of(self, cells: Cells) -> Place:
-        if self.folder is None:
-            return address(cells["contentUrl"], self.root)
+        place = local(self._candidates(cells), self.root)
+        return place if place[0] or self.folder is not None else address(cells["contentUrl"], self.root)
+
+    def _candidates(self, cells: Cells) -> Iterator[Path]:
         try:
             name = PurePosixPath(unquote(urlsplit(cells["contentUrl"]).path)).name
         except ValueError:  # no address; the file may be there under its id
             name = ""
-        places = [self.folder / name] if name else []
-        places += [self.folder / top / cells["page_dir"] / f"{cells['videoid']}.mp4" for top in ("", "videos")]
-        return local(places, self.folder)
+        if name:
+            yield self.root / name
+        for top in ("", "videos"):
+            yield self.root / top / cells["page_dir"] / f"{cells['videoid']}.mp4"

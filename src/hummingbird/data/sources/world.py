@@ -12,6 +12,7 @@ import polars as pl
 
 from hummingbird.data import sloppy, spoil, video_io, world
 from hummingbird.data.sources.base import RawClip
+from hummingbird.errors import UserError
 from hummingbird.params import Download
 
 #: What was done to each clip of the miniature world. Real clips have no such table: theirs has no rows.
@@ -41,12 +42,20 @@ def _truth(clip_id: str, clip: world.Clip, dirtied: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class WorldSource:
-    """Clips of :mod:`hummingbird.data.world`, a share of them spoilt and a share captioned sloppily."""
+    """Clips of :mod:`hummingbird.data.world`, a share of them spoilt and a share captioned sloppily.
+
+    Raises:
+        UserError: ``params`` set no number of clips: the world has no end.
+    """
 
     params: Download
 
+    def __post_init__(self) -> None:
+        if self.params.clips is None:
+            raise UserError("the miniature world has no end", "set download.clips in params.yaml to a number of clips")
+
     def __len__(self) -> int:
-        return self.params.clips
+        return self.params.clips or 0
 
     def clip(self, index: int) -> RawClip:
         p = self.params
