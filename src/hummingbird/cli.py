@@ -157,6 +157,50 @@ def generate(
 
 
 @app.command()
+def curate(
+    source: Annotated[
+        str | None,
+        typer.Option(help="A CSV, a folder, s3://bucket/prefix, hf://dataset or world; none = that of the parameters."),
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="webvid, openvid, captions, folder, ...; none = what it looks like.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the result; none = curated/NAME OF THE SOURCE.")
+    ] = None,
+    params: Annotated[Path, typer.Option(help="Parameter file, e.g. one of profiles/.")] = Path("params.yaml"),
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Another value for one parameter; repeatable."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows of the source.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try a few rows, and say what the whole would do, take and need.")
+    ] = False,
+    clip: Annotated[
+        str | None, typer.Option("--explain", metavar="CLIP_ID", help="All scores, bounds and frames of one clip.")
+    ] = None,
+) -> None:
+    """Make a training set of clips: fetch, cut, measure, filter, recaption and encode, with a reason for every clip.
+
+    A run that was stopped goes on where it was when it is started again. Exit code 0: there is a training set.
+    """
+    from rich.console import Console
+
+    from hummingbird.curate import command
+    from hummingbird.curate.setting import Request
+
+    request = Request(source, format_, out, params, limit, overrides or ())
+    console = Console()
+    if clip is not None:
+        command.explain_clip(request, clip, console)
+    elif dry_run:
+        command.dry_run(request, console)
+    else:
+        command.curate(request, console)
+
+
+@app.command()
 def parity(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of golden files, X.json and X.safetensors.")],
     device: Annotated[str, typer.Option(help="Where to compute networks: cpu, cuda (also ROCm), cuda:1, ...")] = "cpu",

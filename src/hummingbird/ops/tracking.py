@@ -130,6 +130,20 @@ def stage_run(layout: Layout, stage: str, params: Mapping[str, Any], stage_hash:
     write_json(record_path(layout, stage), {**record, **tags})
 
 
+@contextmanager
+def single_run(root: Path, name: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> Iterator[StageLog]:
+    """Open a run that belongs to no run of the pipeline, with its parameters logged."""
+    client, experiment = connect(root)
+    run_id = str(client.create_run(experiment, run_name=name, tags={**git_tags(root), **tags}).info.run_id)
+    log_params(client, run_id, params)
+    log = StageLog(client, run_id)
+    with _terminated(client, run_id):
+        try:
+            yield log
+        finally:
+            log.flush()
+
+
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
     """Log nested parameters flat, as ``section.key``."""
     from mlflow.entities import Param

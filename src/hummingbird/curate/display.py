@@ -1,0 +1,94 @@
+"""What a person sees of a run, and what MLflow keeps of it: one log for all steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from hummingbird.runlog import RunLog, Verdicts
+
+T = TypeVar("T")
+
+
+class Rate(ProgressColumn):
+    """Items per second since the step began; they come in batches, so that anything shorter would jump."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.finished_time or task.elapsed or 0.0
+        speed = task.completed / elapsed if elapsed else 0.0
+        return Text(f"{speed:7.1f}/s" if speed else " " * 9, style="progress.data.speed")
+
+
+class Display:
+    """The :class:`~hummingbird.runlog.RunLog` of a run of several steps: a live line for each where there is a
+    terminal, else the lines of ``record``. Metrics and pictures go to ``record`` under the step's name."""
+
+    def __init__(self, record: RunLog, console: Console) -> None:
+        self.record, self.console = record, console
+        self.step = ""
+        self._verdicts = Verdicts()
+        self._progress = Progress(
+            TextColumn("{task.description:<14}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[verdicts]}", style="dim"),
+            console=console,
+            refresh_per_second=8,
+        )
+
+    def __enter__(self) -> Self:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # its bars for loading weights would break these lines
+        if self.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.console.is_terminal:
+            self._progress.stop()
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        self.record.metrics({f"{self.step}.{name}": value for name, value in values.items()}, step)
+
+    def image(self, key: str, image: Any, step: int | None = None) -> None:
+        self.record.image(key, image, step)
+
+    def artifact(self, path: Path) -> None:
+        self.record.artifact(path)
+
+    def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+        self._verdicts = Verdicts()
+        if not self.console.is_terminal:
+            yield from self.record.progress(items, f"{self.step}: {description}", total)
+            return
+        task = self._progress.add_task(self.step, total=total, verdicts="")
+        for item in items:
+            yield item
+            self._progress.update(task, advance=1, verdicts=str(self._verdicts))
+        self._progress.update(task, total=self._progress.tasks[task].completed, verdicts=str(self._verdicts))
+
+    def verdict(self, reason: str, clips: int = 1) -> None:
+        self._verdicts.add(reason, clips)
+        if not self.console.is_terminal:
+            self.record.verdict(reason, clips)

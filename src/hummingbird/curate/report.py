@@ -1,0 +1,101 @@
+"""What is left of a run: a table for the terminal, a page, and a record in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+from evaluation.report.curation import render_curation
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hummingbird.curate.setting import Setting
+from hummingbird.curate.steps import Step
+from hummingbird.data.clips import read_table
+from hummingbird.files import replacing
+from hummingbird.runlog import RunLog, Verdicts
+
+_CLIP_STEPS = ("download", "vqa_filter", "motion_filter")
+
+
+def write_page(setting: Setting, log: RunLog) -> None:
+    """Write ``reports/curation.html`` and hand page and clip table to the log.
+
+    Raises:
+        UserError: an input cannot be read, or the disk cannot be written to.
+    """
+    layout = setting.layout
+    with replacing(layout.reports / "curation.html") as part:
+        part.write_text(render_curation(layout, setting.params), encoding="utf-8")
+    for path in (layout.reports / "curation.html", layout.clip_table("recaption"), layout.root / "params.yaml"):
+        log.artifact(path)
+
+
+def print_summary(console: Console, setting: Setting, steps: Sequence[Step]) -> None:
+    """One line for each step: clips in and out, why some went, time and speed; then where things are."""
+    table = Table(title=f"{setting.params.download.source} -> {setting.layout.root}", title_justify="left")
+    for name, justify in (("step", "left"), ("in", "right"), ("out", "right"), ("dropped", "left"), ("time", "right"),
+                          ("clips/s", "right")):  # fmt: skip
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for step in steps:
+        came, left, why = _flow(setting, step)
+        rate = f"{came / step.seconds:.1f}" if step.seconds else ""
+        table.add_row(step.name, f"{came:,}", f"{left:,}", escape(why), duration(step.seconds), rate)
+    console.print(table)
+    _print_places(console, setting, steps[-1])
+
+
+def _flow(setting: Setting, step: Step) -> tuple[int, int, str]:
+    """Clips that a step got, that it passed on, and what became of the others."""
+    if step.name in _CLIP_STEPS:
+        return _judged(setting, step.name)
+    came = int(step.measured["clips"])
+    if step.name == "recaption":
+        table = read_table(setting.layout.clip_table("recaption")).filter("kept")
+        return came, came, _kept_captions(table)
+    if step.name == "measure":
+        return came, came, f"{step.measured['unreadable']:.0f} unreadable" if step.measured["unreadable"] else ""
+    return came, came, ""
+
+
+def _judged(setting: Setting, name: str) -> tuple[int, int, str]:
+    after = read_table(setting.layout.clip_table(name))
+    before = len(after)
+    if name != "download":
+        earlier = read_table(setting.layout.clip_table(_CLIP_STEPS[_CLIP_STEPS.index(name) - 1]))
+        after = after.filter(earlier["kept"])
+        before = len(after)
+    verdicts = Verdicts()
+    for reason in after.filter(~pl.col("kept"))["reason"]:
+        verdicts.add(reason)
+    return before, int(after["kept"].sum()), str(verdicts)
+
+
+def _kept_captions(table: pl.DataFrame) -> str:
+    verdicts = Verdicts()
+    for reason in table.filter(pl.col("recaption_reason") != "")["recaption_reason"]:
+        verdicts.add(reason)
+    return f"{verdicts.total()} captions stay as they were: {verdicts}" if verdicts else ""
+
+
+def _print_places(console: Console, setting: Setting, encode: Step) -> None:
+    layout = setting.layout
+    figures = encode.measured
+    size = f"{figures['clips']:,.0f} clips, {figures['frames']:,.0f} frames, {figures['bytes'] / 1e6:.1f} MB"
+    places = {
+        "training set": f"{layout.latents} ({size})",
+        "every clip": f"{layout.clip_table('recaption')}",
+        "to look at": f"{layout.reports / 'curation.html'}",
+        "one clip": f"hummingbird curate --out {layout.root} --explain CLIP_ID",
+    }
+    for name, place in places.items():
+        console.print(f"{name:<13} {escape(place)}", highlight=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """``3.2 s``, ``2 min 05 s`` or ``1 h 02 min``."""
+    if seconds >= 3600:
+        return f"{seconds // 3600:,.0f} h {seconds % 3600 // 60:02.0f} min"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
