@@ -16,8 +16,8 @@ from evaluation.report.captions import facts_stated, judge_captions, sample
 from evaluation.report.filters import Funnel
 from evaluation.report.funnel import LABELS, funnel_chart
 from evaluation.report.histograms import MOTION, QUALITY, SIGNALS, histograms
-from evaluation.report.inputs import Inputs, read_inputs
-from evaluation.report.lineage import Lineage, read_lineage
+from evaluation.report.inputs import Inputs
+from evaluation.report.lineage import Lineage
 from evaluation.report.templates import render
 from hummingbird.layout import Layout
 from hummingbird.params import Params
@@ -36,20 +36,15 @@ class Duplicates:
     pairs: list[tuple[str, str]]
 
 
-def render_curation(layout: Layout, params: Params, lineage: Lineage | None = None) -> str:
+def render_curation(inputs: Inputs, layout: Layout, params: Params, lineage: Lineage) -> str:
     """The page as HTML, from what the stages of the curation have left below ``layout.root``. A step that has not run
-    is not on it.
-
-    Raises:
-        UserError: a table is there but cannot be read.
-    """
-    inputs = read_inputs(layout)
+    is not on it."""
     funnel = filters.funnel(inputs.tables)
     docs = layout.reports / "data_docs" / "index.html"
     return render(
         "curation.html",
         format=formats,
-        lineage=lineage or read_lineage(layout.root),
+        lineage=lineage,
         source=params.download.source,
         crawl=funnel,
         funnel_chart=funnel_chart(funnel) if funnel else None,

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from evaluation.report.curation import render_curation
+from evaluation.report.inputs import read_inputs
 from evaluation.report.lineage import Lineage
 from hummingbird.data.clips import apply_filter, clip_table, write_table
 from hummingbird.data.sheets import contact_sheet, save_sheet
@@ -60,7 +61,7 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def page_of(layout: Layout, params: Params | None = None) -> str:
-    return render_curation(layout, params or Params(), LINEAGE)
+    return render_curation(read_inputs(layout), layout, params or Params(), LINEAGE)
 
 
 def test_it_tells_what_became_of_every_clip(layout: Layout) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
-from evaluation.report.curation import render_curation
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evaluation.report.curation import render_curation
+from evaluation.report.filters import funnel
+from evaluation.report.funnel import funnel_file
+from evaluation.report.inputs import read_inputs
+from evaluation.report.lineage import read_lineage
 from hummingbird.curate.setting import Setting
 from hummingbird.curate.steps import Step
 from hummingbird.data.clips import read_table
@@ -20,15 +25,21 @@ _CLIP_STEPS = ("download", "vqa_filter", "motion_filter")
 
 
 def write_page(setting: Setting, log: RunLog) -> None:
-    """Write ``reports/curation.html`` and hand page and clip table to the log.
+    """Write ``reports/curation.html`` and ``reports/funnel.svg``, and hand them, the clip table and the parameters to
+    the log.
 
     Raises:
         UserError: an input cannot be read, or the disk cannot be written to.
     """
     layout = setting.layout
-    with replacing(layout.reports / "curation.html") as part:
-        part.write_text(render_curation(layout, setting.params), encoding="utf-8")
-    for path in (layout.reports / "curation.html", layout.clip_table("recaption"), layout.root / "params.yaml"):
+    inputs = read_inputs(layout)
+    pages = {layout.reports / "curation.html": render_curation(inputs, layout, setting.params, read_lineage(Path()))}
+    if (crawl := funnel(inputs.tables)) is not None:
+        pages[layout.reports / "funnel.svg"] = funnel_file(crawl)
+    for path, text in pages.items():
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
+    for path in (*pages, layout.clip_table("recaption"), layout.root / "params.yaml"):
         log.artifact(path)
 
 
