@@ -92,6 +92,16 @@ def test_a_good_table_passes_and_has_a_page(layout: Layout, stage: str) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
+def test_pages_say_what_the_columns_hold(layout: Layout) -> None:
+    table = clips(40).with_columns(first(float("nan"), "fps"), first("x" * 1234, "caption"), first(64, "width"))
+    write(layout, "download", table)
+    with pytest.raises(UserError, match="fps is never missing"):
+        gates.check("download", layout)
+    page = (layout.reports / "data_docs/download.html").read_text()
+    for said in ("Float64; 8 to 8", "String; 2 different, up to 1,234 characters", "Int32; 32 to 64", "40 missing"):
+        assert said in page
+
+
 def test_good_scores_pass(layout: Layout) -> None:
     write(layout, "measure", scores())
     gates.check("measure", layout)

@@ -186,9 +186,9 @@ def _holds(table: pl.DataFrame, columns: dict[str, str]) -> dict[str, str]:
         values = table[name]
         said = [str(values.dtype), *([f"{values.null_count():,} missing"] if values.null_count() else [])]
         present = values.drop_nulls()
-        if values.dtype.is_numeric() and len(present):
-            numbers = present.cast(pl.Float64).to_numpy()
-            said.append(f"{numbers.min():.6g} to {numbers.max():.6g}")
+        if values.dtype.is_numeric():
+            numbers = present.cast(pl.Float64).drop_nans().to_numpy()
+            said += [f"{numbers.min():.6g} to {numbers.max():.6g}"] if len(numbers) else []
         elif values.dtype == pl.String and len(present):
             said.append(
                 f"{present.n_unique():,} different, up to {present.str.len_chars().to_numpy().max():,} characters"
