@@ -24,6 +24,7 @@ from hummingbird.data.fetching import fetch, forget, forget_unfinished
 from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, ShardWriter
 from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, Source, draw, open_source
+from hummingbird.data.sources.base import StampedSource
 from hummingbird.data.sources.digest import digest_of
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
@@ -129,7 +130,8 @@ def _make_blocks(
         for block, span in left.items():
             yield from _make_block(itertools.islice(groups, len(span)), block, work, params.download)
             if not isinstance(source, ClipSource) and not keep:
-                forget(files, source.items(span.start, span.stop))
+                places = source.places if isinstance(source, StampedSource) else source.items
+                forget(files, places(span.start, span.stop))
     forget_unfinished(files)
 
 
