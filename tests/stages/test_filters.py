@@ -311,6 +311,28 @@ def test_another_code_library_or_weights_measures_everything_again(
     assert len(set(keys)) == 6
 
 
+def test_a_job_holds_what_it_needs_and_hashes_its_rows_once(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+    write = pl.DataFrame.write_csv
+
+    def noted(table: pl.DataFrame, *rest: Any) -> str:
+        hashed.append(table.width)
+        return write(table, *rest)
+
+    held: list[list[str]] = []
+    work = measure.measure_all
+
+    def looked_at(jobs: list[shard_module.ShardJob], *rest: Any) -> Any:
+        held.extend(job.rows.columns for job in jobs)
+        return work(jobs, *rest)
+
+    monkeypatch.setattr(pl.DataFrame, "write_csv", noted)
+    monkeypatch.setattr(measure, "measure_all", looked_at)
+    _measure(layout)
+    assert len(hashed) == 1
+    assert held == [list(shard_module.COLUMNS)]
+
+
 def test_all_code_that_shapes_a_score_is_known() -> None:
     root = Path(measure.__file__).parents[3]
     shaping = ("src/hummingbird/data/", "src/hummingbird/models/")

@@ -175,7 +175,7 @@ def run(params: Params, layout: Layout, log: RunLog, source: Source | ClipSource
         for reasons in log.progress(items, "downloading", total=len(source)):
             for reason in reasons:
                 log.verdict(reason)  # but for duplicates: those are found when all clips are there
-    table = pl.concat([pl.read_parquet(work / f"{block.name}.rows.parquet") for block in blocks])
+    table = pl.concat([pl.read_parquet(work / f"{block.name}.rows.parquet") for block in blocks], rechunk=True)
     settings = params.download.preparation
     table = mark_duplicates(table, settings.near_duplicate_bits, drop=settings.duplicates == "drop")
     dropped = reason_counts(table)

@@ -16,7 +16,7 @@ import polars as pl
 from hummingbird import engine
 from hummingbird.data import bounds, camera, flow, measuring, motion, video_io
 from hummingbird.data.clips import read_table, write_table
-from hummingbird.data.measuring.shard import ShardJob, load_dover, measure_shard
+from hummingbird.data.measuring.shard import COLUMNS, ShardJob, load_dover, measure_shard
 from hummingbird.data.measuring.table import strips_path
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
@@ -53,7 +53,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     folder, settings = (layout.raw / "shards").absolute(), _with_absolute_paths(params.measure)
     jobs = [
         ShardJob(folder, rows, settings, params.seed, dover, parts)
-        for shard in clips.partition_by("shard", maintain_order=True)
+        for shard in clips.select(COLUMNS).partition_by("shard", maintain_order=True)
         for rows in shard.iter_slices(_CLIPS)
     ]
     with closing(measure_all(jobs, params.curation)) as problems:
@@ -108,7 +108,7 @@ def measure_all(jobs: list[ShardJob], settings: Curation) -> Generator[str, None
 
 
 def _publish(jobs: list[ShardJob], folder: Path) -> pl.DataFrame:
-    scores = pl.concat([pl.read_parquet(job.scores) for job in jobs])
+    scores = pl.concat([pl.read_parquet(job.scores) for job in jobs], rechunk=True)
     with replacing_folder(folder) as part:
         write_table(scores, part / "scores.parquet")
         (part / "strips").mkdir()
