@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from hummingbird.workers import process_pool
 
@@ -42,3 +43,21 @@ def test_workers_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_ctrl_c_is_heard_by_the_parent_alone() -> None:
+    with process_pool(1) as pool:
+        worker = pool.submit(os.getpid).result()
+        os.kill(worker, signal.SIGINT)
+        assert pool.submit(os.getpid).result() == worker
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, GeneratorExit])
+def test_what_runs_is_ended_when_the_parent_is_interrupted(ending: type[BaseException]) -> None:
+    with pytest.raises(ending), process_pool(1) as pool:
+        worker = psutil.Process(pool.submit(os.getpid).result())
+        running = pool.submit(time.sleep, 600)
+        while not running.running():
+            time.sleep(0.01)
+        raise ending
+    assert not worker.is_running()

@@ -76,6 +76,7 @@ class Preparation(Section):
 
     min_clip_s: Annotated[float, Field(ge=0.0)] = 0.5  # seconds; shorter clips are not kept
     max_clip_s: Annotated[float, Field(gt=0.0)] = 20.0  # seconds; longer scenes are cut
+    max_video_s: Annotated[float, Field(gt=0.0)] = 14400.0  # from first to last frame; longer videos are not used
     scene_threshold: Annotated[float, Field(gt=1.0)] = 4.0  # a cut changes so many times more than the frames around it
     max_short_side: Annotated[int, Field(ge=16)] = 720  # pixels; larger videos are scaled down
     max_fps: Annotated[float, Field(ge=1.0)] = 60.0  # of faster videos every second, third, ... frame is left

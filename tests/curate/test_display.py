@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
+from rich.progress import Progress
 
-from hummingbird.curate.display import Display
+from hummingbird.curate.display import Display, speed
 from hummingbird.runlog import SilentLog
 
 
@@ -25,15 +27,29 @@ class Kept(SilentLog):
         yield from items
 
 
-def test_a_terminal_shows_what_was_kept_and_dropped() -> None:
+@pytest.mark.parametrize(("width", "verdicts"), [(140, "20 kept, 10 http_404"), (80, "20 kept")])
+def test_a_terminal_shows_what_was_kept_and_dropped(width: int, verdicts: str) -> None:
     screen = io.StringIO()
-    with Display(Kept(), Console(file=screen, force_terminal=True, width=140)) as display:
+    with Display(Kept(), Console(file=screen, force_terminal=True, width=width)) as display:
         display.step = "download"
         for number in display.progress(range(30), "downloading", total=30):
             display.verdict("http_404: gone" if number % 3 == 0 else "")
+            display.verdict("", 0)
     last = screen.getvalue().rsplit("download", 1)[1]
-    assert "30/30" in last
-    assert "20 kept, 10 http_404" in last
+    assert "30/30" in last and "/s" in last and "took 0:00:0" in last
+    assert verdicts in last
+
+
+def test_a_batch_is_no_speed() -> None:
+    now = 0.0
+    progress = Progress(get_time=lambda: now)
+    progress.add_task("measure", total=100)
+    (task,) = progress.tasks
+    now = 10.0
+    for _ in range(50):
+        now += 1e-6
+        progress.update(task.id, advance=1)
+    assert speed(task) == pytest.approx(5.0, rel=1e-3)
 
 
 def test_without_a_terminal_the_record_draws() -> None:

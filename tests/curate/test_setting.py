@@ -9,7 +9,7 @@ import yaml
 
 from hummingbird.curate.setting import Request, folder_of, setting_of
 from hummingbird.errors import UserError
-from hummingbird.params import Params, dump_params, load_params
+from hummingbird.params import Params, dump_params, load_params, with_overrides
 
 
 @pytest.fixture(autouse=True)
@@ -34,10 +34,40 @@ def test_all_rows_of_a_crawl_are_taken_unless_limited() -> None:
     assert setting_of(Request("world")).params.download.clips == Params().download.clips
 
 
+def test_what_the_parameters_say_of_their_own_source_holds() -> None:
+    own = with_overrides(Params(), {"download.source": "crawl", "download.format": "my:Own", "download.clips": 500})
+    Path("params.yaml").write_text(dump_params(own))
+    assert setting_of(Request()).params.download == own.download
+    assert setting_of(Request(limit=7)).params.download.clips == 7
+    other = setting_of(Request("elsewhere.csv")).params.download
+    assert (other.format, other.clips) == (None, None)
+
+
+def test_a_source_can_be_set_too() -> None:
+    setting = setting_of(Request(overrides=["download.source=crawl.csv"]))
+    assert setting.layout.root == Path("curated/crawl")
+    assert setting.notes and setting.params.download.clips is None
+
+
+def test_a_folder_that_holds_something_else_is_left_alone() -> None:
+    Path("dvc.yaml").touch()
+    (Path("full")).mkdir()
+    (Path("full") / "thesis.txt").touch()
+    for out, problem in ((".", "is a project"), ("full", "holds something else: thesis.txt")):
+        with pytest.raises(UserError, match=problem):
+            setting_of(Request("crawl.csv", out=Path(out))).save()
+    setting_of(Request("one/clips.csv")).save()
+    setting_of(Request("one/../one/clips.csv")).save()
+    with pytest.raises(UserError, match="holds what was made of one/"):
+        setting_of(Request("two/clips.csv")).save()
+
+
 def test_the_miniature_decides_nothing_about_real_clips() -> None:
     real = setting_of(Request("clips.csv", overrides=["vqa_filter.min_technical=0.2"]))
     assert real.notes
     assert (real.params.vqa_filter.min_overall, real.params.vqa_filter.min_technical) == (0.0, 0.2)
+    named = ["min_aesthetic=0.1", "min_technical=0.1", "min_overall=0.1", "keep_best=0.5"]
+    assert len(setting_of(Request("clips.csv", overrides=[f"vqa_filter.{bar}" for bar in named])).notes) == 1
     own = setting_of(Request("world"))
     assert not own.notes
     assert own.params.vqa_filter == Params().vqa_filter

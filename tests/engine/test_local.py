@@ -43,6 +43,18 @@ def test_an_error_comes_through_and_ends_the_work(workers: int) -> None:
         next(results)
 
 
+def dies_at_three(task: int) -> int:
+    if task == 3:
+        os._exit(1)
+    return task
+
+
+def test_a_worker_that_dies_is_explained() -> None:
+    with pytest.raises(UserError, match="a worker process died") as caught:
+        list(engine.run(dies_at_three, range(10), Curation(workers=2), TINY))
+    assert "finished work is kept" in caught.value.next_step
+
+
 def test_one_task_at_a_time_stays_in_this_process() -> None:
     [found] = engine.run(slow_first, [7], Curation(workers=8), TINY)
     assert found[:2] == (7, os.getpid())

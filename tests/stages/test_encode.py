@@ -174,7 +174,12 @@ def test_another_vae_size_or_text_encoder_makes_everything_anew(layout: Layout, 
         assert encoded == count
 
 
-def test_the_cache_is_bounded_and_the_oldest_goes_first(layout: Layout, encoded: Counter[str]) -> None:
+def bounded(gigabytes: float) -> Params:
+    return PARAMS.model_copy(update={"curation": Curation(latents_cache_gb=gigabytes)})
+
+
+def test_the_cache_is_bounded_and_the_oldest_goes_first(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "link_or_copy", shutil.copyfile)  # a file system without links
     cache = layout.work("encode", "latents")
     encode.run(PARAMS, layout, SilentLog())
     first = {file.name for file in cache.glob("*.safetensors")}
@@ -182,14 +187,28 @@ def test_the_cache_is_bounded_and_the_oldest_goes_first(layout: Layout, encoded:
     table = read_table(layout.clip_table("recaption"))
     change(layout, table.tail(3).with_columns(kept=pl.lit(True), reason=pl.lit("")))
     one_shard = max(file.stat().st_size for file in cache.glob("*.safetensors")) / 1e9
-    bounded = PARAMS.model_copy(update={"curation": Curation(latents_cache_gb=1.1 * one_shard)})
-    encode.run(bounded, layout, SilentLog())
+    encode.run(bounded(1.1 * one_shard), layout, SilentLog())
     left = {file.name for file in cache.glob("*.safetensors")}
     assert len(left) == 1
     assert not left & first
-    encode.run(PARAMS.model_copy(update={"curation": Curation(latents_cache_gb=0.0)}), layout, SilentLog())
+    encode.run(bounded(0.0), layout, SilentLog())
     assert not list(cache.glob("*.safetensors"))
     assert len(LatentDataset(layout.latents)) == 3
+
+
+def test_shards_that_share_their_file_with_the_published_ones_stay(layout: Layout, encoded: Counter[str]) -> None:
+    cache = layout.work("encode", "latents")
+    encode.run(bounded(0.0), layout, SilentLog())
+    used = {file.name for file in cache.glob("*.safetensors")}
+    assert len(used) == 2
+    encode.run(bounded(0.0), layout, SilentLog())
+    assert encoded["videos"] == 5  # none of them again
+    table = read_table(layout.clip_table("recaption"))
+    change(layout, table.tail(3).with_columns(kept=pl.lit(True), reason=pl.lit("")))
+    encode.run(bounded(0.0), layout, SilentLog())
+    left = {file.name for file in cache.glob("*.safetensors")}
+    assert len(left) == 1
+    assert not left & used
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.miniature.dover import CONFIG
 from hummingbird.models.dover import Dover
+from hummingbird.ops.codedeps import code_of
 from hummingbird.params import Params, VqaFilter, dump_params
 from hummingbird.runlog import SilentLog
 from hummingbird.stages import measure, motion_filter, vqa_filter
@@ -280,6 +282,64 @@ def test_only_what_changed_is_measured_again(layout: Layout, monkeypatch: pytest
     _write(layout, [{"a": _moving()}, {"b": _still()}, {"c": _moving()}])
     _measure(layout)
     assert measured == ["c"]
+
+
+def test_another_code_library_or_weights_measures_everything_again(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = layout.root / "raft.pth"
+    weights.write_bytes(b"some")
+    settings = _params().measure.model_copy(update={"flow_weights": str(weights)})
+
+    def key() -> str:
+        return measure.measuring_key(settings, 0, layout.foundation / "dover")
+
+    keys = [key()]
+    assert key() == keys[0]
+    weights.write_bytes(b"others")
+    keys.append(key())
+    version = metadata.version
+    for library in ("av", "opencv-python-headless", "torch"):
+        monkeypatch.setattr(metadata, "version", lambda name, it=library: "0" if name == it else version(name))
+        keys.append(key())
+    monkeypatch.setattr(metadata, "version", version)
+    edited = layout.root / "motion.py"
+    edited.write_text("# another way to measure")
+    code = measure._code()
+    monkeypatch.setattr(measure, "_code", lambda: [edited if path.name == edited.name else path for path in code])
+    keys.append(key())
+    assert len(set(keys)) == 6
+
+
+def test_a_job_holds_what_it_needs_and_hashes_its_rows_once(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+    write = pl.DataFrame.write_csv
+
+    def noted(table: pl.DataFrame, *rest: Any) -> str:
+        hashed.append(table.width)
+        return write(table, *rest)
+
+    held: list[list[str]] = []
+    work = measure.measure_all
+
+    def looked_at(jobs: list[shard_module.ShardJob], *rest: Any) -> Any:
+        held.extend(job.rows.columns for job in jobs)
+        return work(jobs, *rest)
+
+    monkeypatch.setattr(pl.DataFrame, "write_csv", noted)
+    monkeypatch.setattr(measure, "measure_all", looked_at)
+    _measure(layout)
+    assert len(hashed) == 1
+    assert held == [list(shard_module.COLUMNS)]
+
+
+def test_all_code_that_shapes_a_score_is_known() -> None:
+    root = Path(measure.__file__).parents[3]
+    shaping = ("src/hummingbird/data/", "src/hummingbird/models/")
+    others = {"data/clips.py", "data/shards.py"}  # tables, and where the bytes of a clip lie
+    others |= {f"models/convert/{name}.py" for name in ("keymap", "loading", "reading")}  # how weights are read
+    used = {root / path for path in code_of("measure", root) if path.startswith(shaping)}
+    assert used <= {*measure._code(), *(root / "src/hummingbird" / name for name in others)}
 
 
 @pytest.fixture

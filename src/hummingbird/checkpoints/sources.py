@@ -19,6 +19,7 @@ from hummingbird.streams.stream import (
     Stream,
     UnavailableError,
     extent,
+    is_misplaced,
     must_restart,
     range_headers,
     version_of,
@@ -63,13 +64,13 @@ class HttpSource:
         with _explained(self.address), httpx.Client(follow_redirects=True, timeout=timeout) as client:
             with client.stream("GET", self.location, headers=headers) as response:
                 if not must_restart(response, offset, version):
-                    yield self._stream(response)
+                    yield self._stream(response, offset)
                     return
             headers = {**range_headers(0, ""), **self.headers}
             with client.stream("GET", self.location, headers=headers) as response:
-                yield self._stream(response)
+                yield self._stream(response, 0)
 
-    def _stream(self, response: httpx.Response) -> Stream:
+    def _stream(self, response: httpx.Response, offset: int) -> Stream:
         code, kind = response.status_code, response.headers.get("Content-Type", "")
         if code in TRANSIENT:
             raise InterruptedTransferError(f"the server answers {code} {response.reason_phrase}")
@@ -88,6 +89,11 @@ class HttpSource:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise UnavailableError(
                 f"{self.address} comes compressed, against the request", f"use another address, {BY_HAND}"
+            )
+        if is_misplaced(response, offset):
+            raise UnavailableError(
+                f"{self.address} is not sent from its beginning: the server answers to another range",
+                f"use another address, {BY_HAND}",
             )
         start, total = extent(response)
         return Stream(start, total, version_of(response), response.iter_raw(CHUNK), self.sha256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -12,13 +12,13 @@ from rich.markup import escape
 from hummingbird.curate.display import Display
 from hummingbird.curate.explanation import explain
 from hummingbird.curate.report import print_summary, write_page
-from hummingbird.curate.setting import Request, Setting, folder_of, setting_of
-from hummingbird.curate.steps import alone, run_steps
+from hummingbird.curate.setting import STEPS, Request, Setting, folder_of, setting_of
+from hummingbird.curate.steps import alone, in_other_words, run_steps
 from hummingbird.curate.trial import print_trial, try_out
 from hummingbird.data.sources.registry import AnySource, open_source
+from hummingbird.errors import UserError
 from hummingbird.ops import tracking
 from hummingbird.ops.inspector import Inspector
-from hummingbird.pipelines.loading import require
 
 
 def curate(request: Request, console: Console) -> None:
@@ -28,14 +28,15 @@ def curate(request: Request, console: Console) -> None:
         UserError: the source, a parameter or a model cannot be used, a step or a gate refuses, or the disk is full.
             What is finished stays, and the same command goes on from there.
     """
-    setting = setting_of(request)
-    source = open_source(setting.params.download)
-    require(setting.layout.foundation, "foundation")
-    introduce(setting, source, console)
+    setting, source = prepared(request, console)
     with alone(setting.layout), Inspector(setting.layout) as gate:
         setting.save()
-        with _recorded(setting) as record, Display(record, console) as display:
-            steps = run_steps(setting, source, display, gate)
+        with ExitStack() as stack:
+            with console.status("starting"):
+                record = stack.enter_context(_recorded(setting))
+                display = Display(record, console)  # loads libraries
+            with display:
+                steps = run_steps(setting, source, display, gate)
             write_page(setting, record)
         print_summary(console, setting, steps)
 
@@ -46,10 +47,7 @@ def dry_run(request: Request, console: Console) -> None:
     Raises:
         UserError: the source, a parameter or a model cannot be used, or a step refuses the rows that are tried.
     """
-    setting = setting_of(request)
-    source = open_source(setting.params.download)
-    require(setting.layout.foundation, "foundation")
-    introduce(setting, source, console)
+    setting, source = prepared(request, console)
     with console.status("trying some rows"):
         trial = try_out(setting, source)
     print_trial(console, setting, source, trial)
@@ -64,22 +62,26 @@ def explain_clip(request: Request, clip_id: str, console: Console) -> None:
     explain(folder_of(request), clip_id, console)
 
 
-def introduce(setting: Setting, source: AnySource, console: Console) -> None:
-    """Say what is about to be curated, and what was decided on the way."""
-    download = setting.params.download
-    console.print(
-        f"[bold]{len(source):,} rows[/] of {escape(download.source)} -> {setting.layout.root}", highlight=False
-    )
+def prepared(request: Request, console: Console) -> tuple[Setting, AnySource]:
+    """The setting and its source, opened; says what is about to be curated, and what was decided on the way."""
+    setting = setting_of(request)
+    if not setting.layout.foundation.exists():
+        here = "" if Path("dvc.yaml").exists() else "go to the project folder, where dvc.yaml is, and there "
+        raise UserError(f"there are no models at {setting.layout.foundation}", f"{here}make them: dvc repro foundation")
+    with in_other_words("--source, --format, --set download.csv=FILE"), console.status("reading the source"):
+        source = open_source(setting.params.download)
+    rows = f"[bold]{len(source):,} rows[/] of {escape(setting.params.download.source)}"
+    console.print(f"{rows} -> {setting.layout.root}", highlight=False, soft_wrap=True)
     for note in setting.notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    return setting, source
 
 
 @contextmanager
 def _recorded(setting: Setting) -> Iterator[tracking.StageLog]:
     """The project's MLflow, in which the whole run is one."""
     params = setting.params
-    sections = {name: getattr(params, name).model_dump(mode="json") for name in ("download", "measure", "vqa_filter",
-                "motion_filter", "recaption", "encode")}  # fmt: skip
+    sections = {name: getattr(params, name).model_dump(mode="json") for name in STEPS}
     name = f"curate {setting.layout.root.name}"
     with tracking.single_run(Path(), name, {"seed": params.seed, **sections}, {"stage": "curate"}) as log:
         yield log

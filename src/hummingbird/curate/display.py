@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,9 +16,8 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from hummingbird.runlog import RunLog, Verdicts
@@ -25,13 +25,39 @@ from hummingbird.runlog import RunLog, Verdicts
 T = TypeVar("T")
 
 
+def speed(task: Task) -> float:
+    """Items per second. They come in batches, and those of an earlier run all at once, so that neither the last moments
+    nor the whole time alone tell it: the lower one does."""
+    elapsed = task.finished_time or task.elapsed or 0.0
+    overall = task.completed / elapsed if elapsed else 0.0
+    return min(overall, task.speed) if task.speed else overall
+
+
 class Rate(ProgressColumn):
-    """Items per second since the step began; they come in batches, so that anything shorter would jump."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
-        elapsed = task.finished_time or task.elapsed or 0.0
-        speed = task.completed / elapsed if elapsed else 0.0
-        return Text(f"{speed:7.1f}/s" if speed else " " * 9, style="progress.data.speed")
+        return Text(f"{speed(task):.1f}/s" if speed(task) else "", style="progress.data.speed", justify="right")
+
+
+class Left(ProgressColumn):
+    """Time left; of a step that has ended, the time that it took."""
+
+    def render(self, task: Task) -> Text:
+        if task.finished:
+            return Text(f"took {_clock(task.finished_time or 0.0)}", style="progress.elapsed")
+        if not task.total or not speed(task):
+            return Text("")
+        return Text(f"{_clock((task.total - task.completed) / speed(task))} left", style="progress.remaining")
+
+
+def _column(width: int | None = None, ratio: int | None = None) -> Column:
+    """Of one line, whatever the window's width: only what has a ``ratio`` gives way."""
+    return Column(no_wrap=True, overflow="ellipsis", min_width=width, ratio=ratio)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 class Display:
@@ -43,15 +69,15 @@ class Display:
         self.step = ""
         self._verdicts = Verdicts()
         self._progress = Progress(
-            TextColumn("{task.description:<14}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            Rate(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[verdicts]}", style="dim"),
+            TextColumn("{task.description}", table_column=_column(width=13)),
+            BarColumn(bar_width=24 if console.width >= 110 else 10),
+            MofNCompleteColumn(table_column=_column()),
+            Rate(table_column=_column(width=9)),
+            Left(table_column=_column(width=13)),
+            TextColumn("{task.fields[verdicts]}", style="dim", table_column=_column(ratio=1)),
             console=console,
             refresh_per_second=8,
+            expand=True,
         )
 
     def __enter__(self) -> Self:

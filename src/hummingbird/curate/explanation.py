@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from hummingbird.data.bounds import BOUNDS, Bound
 from hummingbird.data.clips import read_table
 from hummingbird.data.measuring.table import MOTION, QUALITY, SIGNALS, read_strips
 from hummingbird.data.sheets import contact_sheet, save_sheet
-from hummingbird.errors import UserError, did_you_mean
+from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import Params, load_params
 
+_COMPARED = 20_000  # names that a wrong one is compared with
 _TABLES = ("recaption", "motion_filter", "vqa_filter", "download")  # the last stage first: it has all columns
 
 
@@ -30,26 +32,28 @@ def explain(folder: Path, clip_id: str, console: Console) -> None:
     """
     layout = Layout(folder)
     params = load_params(folder / "params.yaml")
-    row = _row(layout, clip_id)
-    console.print(f"[bold]{escape(clip_id)}[/]: {_verdict(row)}", highlight=False)
-    console.print(_facts(row))
-    if scores := measured(layout, clip_id):
-        console.print(_scores(row, scores, params))
-    if picture := _frames(layout, row):
-        console.print(f"frames: {picture}", highlight=False, soft_wrap=True)
+    for row in _rows(layout, clip_id):
+        console.print(f"[bold]{escape(row['clip_id'])}[/]: {_verdict(row)}", highlight=False)
+        console.print(_facts(row))
+        if scores := measured(layout, row["clip_id"]):
+            console.print(_scores(row, scores, params))
+        if picture := _frames(layout, row):
+            console.print(f"frames: {picture}", highlight=False, soft_wrap=True)
 
 
-def _row(layout: Layout, clip_id: str) -> dict[str, Any]:
-    table = next((read_table(path) for path in map(layout.clip_table, _TABLES) if path.is_file()), None)
-    if table is None:
-        raise UserError(f"no clip table in {layout.root}", "curate first, or name the folder with --out")
+def _rows(layout: Layout, clip_id: str) -> list[dict[str, Any]]:
+    """The clip, or all clips of a video that was cut, as the last step left them that ran with these parameters."""
+    since = (layout.root / "params.yaml").stat().st_mtime
+    paths = [path for path in map(layout.clip_table, _TABLES) if path.is_file() and path.stat().st_mtime >= since]
+    if not paths:
+        raise UserError(f"no clip table of these parameters in {layout.root}", "curate first, or name another --out")
+    table = read_table(paths[0])
     found = table.filter(pl.any_horizontal(pl.col("clip_id", "source_id") == clip_id))
     if found.is_empty():
-        hint = did_you_mean(clip_id, table["clip_id"].head(100_000))
-        raise UserError(
-            f"no clip {clip_id!r} in {layout.root}; {hint[:200]}", "see the column clip_id of its clip table"
-        )
-    return found.row(0, named=True)
+        near = difflib.get_close_matches(clip_id, table["clip_id"].head(_COMPARED), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"no clip {clip_id!r} in {paths[0]}{hint}", "its columns clip_id and source_id have all names")
+    return found.to_dicts()
 
 
 def _verdict(row: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,30 +41,38 @@ class Setting:
     notes: list[str] = field(default_factory=list)
 
     def save(self) -> None:
-        """Write the parameters into the folder: they are a part of the result.
+        """Write the parameters into the folder: they are a part of the result. Left alone where they are the same, so
+        that their date tells which tables are newer.
 
         Raises:
-            UserError: the folder cannot be written to.
+            UserError: the folder is a project, or holds something else or the result of another source; or it cannot be
+                written to.
         """
-        with replacing(self.layout.root / "params.yaml") as part:
-            part.write_text(dump_params(self.params))
+        root, text = self.layout.root, dump_params(self.params)
+        path = root / "params.yaml"
+        _check_folder(root, self.params.download.source)
+        if not path.is_file() or path.read_text() != text:
+            with replacing(path) as part:
+                part.write_text(text)
 
 
 def setting_of(request: Request, project: Path = Path()) -> Setting:
-    """Raises:
-    UserError: the parameter file or a value in ``overrides`` cannot be used, or there is no name for the folder.
+    """
+    Raises:
+        UserError: the parameter file or a value in ``overrides`` cannot be used, or there is no name for the folder.
     """
     params = load_params(request.params)
-    source = request.source or params.download.source
-    asked = {"download.source": source, "download.format": request.format, "download.clips": request.limit}
-    if source == WORLD and request.limit is None:
-        del asked["download.clips"]
-    if request.source is not None and request.source != params.download.source:
-        asked["download.csv"] = None  # that of another source
-    notes, needed = _beyond_the_miniature(params, source)
-    asked |= needed | dict(_parsed(text) for text in request.overrides)
+    named = dict(_parsed(text) for text in request.overrides)
+    source = str(named.pop("download.source", None) or request.source or params.download.source)
+    asked: dict[str, Any] = {"download.source": source}
+    if source != params.download.source:  # these are of the other source
+        asked |= {"download.format": None, "download.csv": None}
+        asked |= {} if source == WORLD else {"download.clips": None}
+    asked |= {"download.format": request.format} if request.format else {}
+    asked |= {"download.clips": request.limit} if request.limit else {}
+    notes, bars = _beyond_the_miniature(params, source, named)
     layout = Layout(request.out or FOLDER / _name_of(source), project)
-    return Setting(with_overrides(params, asked), layout, notes)
+    return Setting(with_overrides(params, {**asked, **bars, **named}), layout, notes)
 
 
 def folder_of(request: Request) -> Path:
@@ -86,17 +94,38 @@ def folder_of(request: Request) -> Path:
     return found[0]
 
 
-def _beyond_the_miniature(params: Params, source: str) -> tuple[list[str], dict[str, Any]]:
-    """The miniature's models know its own world and nothing else: on other clips DOVER's scores decide nothing."""
+def _check_folder(root: Path, source: str) -> None:
+    """Refuse to write over what a run of the same source has not made."""
+    if (root / "dvc.yaml").exists():
+        raise UserError(f"{root} is a project, whose own data would be replaced", "name another folder with --out")
+    path = root / "params.yaml"
+    if not path.is_file():
+        others = [entry.name for entry in root.iterdir() if entry.name != ".work"] if root.is_dir() else []
+        if others:
+            raise UserError(f"{root} holds something else: {others[0]}", "name a new folder with --out")
+        return
+    found = yaml.safe_load(path.read_text())
+    earlier = found["download"]["source"] if isinstance(found, dict) and "download" in found else "another source"
+    if earlier != source and Path(earlier).resolve() != Path(source).resolve():
+        raise UserError(f"{root} holds what was made of {earlier}", "name another folder with --out")
+
+
+def _beyond_the_miniature(
+    params: Params, source: str, named: Mapping[str, Any]
+) -> tuple[list[str], dict[str, float | None]]:
+    """The miniature's models know its own world and nothing else: on other clips DOVER's scores decide nothing, where
+    the command line does not name a bar."""
     if source == WORLD or params.foundation.mode == "checkpoints":
         return [], {}
-    bars = ("min_aesthetic", "min_technical", "min_overall")
-    notes = [
-        "DOVER, the captioner and the autoencoder are the miniature's, trained on its generated world.",
-        "DOVER's scores are recorded but drop nothing here; the signals and the motion filter decide. Set the bars "
-        "yourself with --set vqa_filter.min_overall=0.3, or take real models: docs/checkpoints.md.",
-    ]
-    return notes, {**{f"vqa_filter.{bar}": 0.0 for bar in bars}, "vqa_filter.keep_best": None}
+    off = {f"vqa_filter.{bar}": 0.0 for bar in ("min_aesthetic", "min_technical", "min_overall")}
+    bars = {name: value for name, value in {**off, "vqa_filter.keep_best": None}.items() if name not in named}
+    notes = ["DOVER, the captioner and the autoencoder are the miniature's, trained on its generated world."]
+    if len(bars) > len(off):
+        notes.append(
+            "DOVER's scores are recorded but drop nothing here; the signals and the motion filter decide. Set the bars "
+            "yourself with --set vqa_filter.min_overall=0.3, or take real models: docs/checkpoints.md."
+        )
+    return notes, bars
 
 
 def _parsed(text: str) -> tuple[str, Any]:

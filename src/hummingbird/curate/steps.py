@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, write_json
 from hummingbird.layout import Layout
 from hummingbird.ops.inspector import Inspector
+
+_DVC = re.compile(r"`?dvc repro(?! foundation)( -\S+)*( \w+)?`?")  # the models are the project's own affair
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,16 @@ def alone(layout: Layout) -> Iterator[None]:
 
 
 @contextmanager
-def in_other_words() -> Iterator[None]:
-    """Name this command's own way to change a parameter where an error speaks of ``params.yaml``."""
+def in_other_words(options: str = "--set NAME=VALUE") -> Iterator[None]:
+    """Say the next step of an error as this command takes it: by its ``options`` where ``params.yaml`` is named, by
+    itself where DVC is."""
     try:
         yield
     except UserError as error:
-        if "params.yaml" not in str(error):
-            raise
-        raise UserError(
-            error.problem, f"{error.next_step}\n       (here: --set NAME=VALUE; then the same command goes on)"
-        ) from error
+        step = _DVC.sub("run the same command again", error.next_step)
+        if "params.yaml" in str(error):
+            share = re.search(r"curation\.min_kept\.\w+", error.problem)
+            step += f"\n       (here: {f'--set {share[0]}=0.05' if share else options})"
+        if "no_caption" in error.problem:
+            step += "\n       captions: NAME.txt or NAME.json beside each video, or a CSV (docs/curation.md)"
+        raise UserError(error.problem, step) from error

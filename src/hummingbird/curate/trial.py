@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from hummingbird.curate.setting import Setting
 from hummingbird.curate.steps import Step, run_steps
 from hummingbird.data.sources.registry import AnySource
 from hummingbird.data.sources.sample import sample
+from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.runlog import SilentLog
 from hummingbird.workers import available_cores
@@ -42,12 +44,20 @@ def try_out(setting: Setting, source: AnySource, rows: int = ROWS) -> Trial:
     Raises:
         UserError: a step refuses.
     """
-    display = Display(SilentLog(), Console(quiet=True))
-    with tempfile.TemporaryDirectory(prefix="hummingbird-dry-run-") as scratch:
-        for count in (min(_WARM_UP, rows), rows):
-            layout = Layout(Path(scratch) / str(count), setting.layout.models)
-            chosen = sample(source, count)
+    beside = _existing(setting.layout.root)  # where the result is to go, there is room or there is not
+    with (
+        tempfile.TemporaryDirectory(prefix=".dry-run-", dir=beside) as scratch,
+        Display(SilentLog(), Console(quiet=True)) as display,
+    ):
+        layout = Layout(Path(scratch) / "warm-up", setting.layout.models)
+        with suppress(UserError):  # two rows may well be two bad ones
+            run_steps(replace(setting, layout=layout), sample(source, _WARM_UP), display, None)
+        layout = Layout(Path(scratch) / "trial", setting.layout.models)
+        chosen = sample(source, rows)
+        try:
             steps = run_steps(replace(setting, layout=layout), chosen, display, None)
+        except UserError as error:
+            raise UserError(f"of {len(chosen)} rows that were tried: {error.problem}", error.next_step) from error
         sizes = {kind: size_of(layout.root / folder) for kind, folder in _KINDS.items()}
     return Trial(len(chosen), steps, sizes)
 

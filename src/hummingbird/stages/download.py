@@ -24,6 +24,7 @@ from hummingbird.data.fetching import fetch, forget, forget_unfinished
 from hummingbird.data.intake import clips_of
 from hummingbird.data.shards import Sample, ShardWriter
 from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, Source, draw, open_source
+from hummingbird.data.sources.base import StampedSource
 from hummingbird.data.sources.digest import digest_of
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
@@ -129,7 +130,8 @@ def _make_blocks(
         for block, span in left.items():
             yield from _make_block(itertools.islice(groups, len(span)), block, work, params.download)
             if not isinstance(source, ClipSource) and not keep:
-                forget(files, source.items(span.start, span.stop))
+                places = source.places if isinstance(source, StampedSource) else source.items
+                forget(files, places(span.start, span.stop))
     forget_unfinished(files)
 
 
@@ -173,7 +175,7 @@ def run(params: Params, layout: Layout, log: RunLog, source: Source | ClipSource
         for reasons in log.progress(items, "downloading", total=len(source)):
             for reason in reasons:
                 log.verdict(reason)  # but for duplicates: those are found when all clips are there
-    table = pl.concat([pl.read_parquet(work / f"{block.name}.rows.parquet") for block in blocks])
+    table = pl.concat([pl.read_parquet(work / f"{block.name}.rows.parquet") for block in blocks], rechunk=True)
     settings = params.download.preparation
     table = mark_duplicates(table, settings.near_duplicate_bits, drop=settings.duplicates == "drop")
     dropped = reason_counts(table)

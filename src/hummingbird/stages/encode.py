@@ -100,10 +100,12 @@ def _publish(shards: list[Path], empty_prompt: Path, target: Path) -> pl.DataFra
 
 def _prune(cache: Path, used: set[Path], most_gb: float) -> None:
     """Delete shards until the cache holds ``most_gb`` at most: those that this run did not use first, and among them
-    the ones that have not been used for the longest time."""
+    the ones that have not been used for the longest time. Used ones that share their file with the published shard take
+    no space of their own: they stay and do not count."""
     for path in used:
         os.utime(path.with_suffix(".parquet"))
-    indices = {path.with_suffix(".parquet") for path in cache.glob("*.safetensors")}
+    shards = {path for path in cache.glob("*.safetensors") if path not in used or path.stat().st_nlink == 1}
+    indices = {path.with_suffix(".parquet") for path in shards}
     age = {path: path.stat().st_mtime if path.is_file() else 0.0 for path in indices}
     left = sum(path.with_suffix(".safetensors").stat().st_size for path in age)
     for path in sorted(age, key=lambda path: (path.with_suffix(".safetensors") in used, age[path])):

@@ -5,22 +5,28 @@ from __future__ import annotations
 import hashlib
 import itertools
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import polars as pl
 
 from hummingbird import engine
+from hummingbird.data import bounds, camera, flow, measuring, motion, video_io
 from hummingbird.data.clips import read_table, write_table
-from hummingbird.data.measuring.shard import ShardJob, load_dover, measure_shard
+from hummingbird.data.measuring.shard import COLUMNS, ShardJob, load_dover, measure_shard
 from hummingbird.data.measuring.table import strips_path
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing_folder
 from hummingbird.layout import Layout
+from hummingbird.models import dover as dover_code
+from hummingbird.models import raft
 from hummingbird.params import Curation, Measure, Params
 from hummingbird.runlog import RunLog, count_verdicts
 
+_LIBRARIES = ("av", "numpy", "opencv-python-headless", "scipy", "torch")  # that decode and compute
 _CLIPS = 64  # of a shard to a task: all processes have work where there are few shards, and a kill costs little
 
 
@@ -47,7 +53,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     folder, settings = (layout.raw / "shards").absolute(), _with_absolute_paths(params.measure)
     jobs = [
         ShardJob(folder, rows, settings, params.seed, dover, parts)
-        for shard in clips.partition_by("shard", maintain_order=True)
+        for shard in clips.select(COLUMNS).partition_by("shard", maintain_order=True)
         for rows in shard.iter_slices(_CLIPS)
     ]
     with closing(measure_all(jobs, params.curation)) as problems:
@@ -62,11 +68,25 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
 
 
 def measuring_key(settings: Measure, seed: int, dover: Path) -> str:
-    """What the scores of a clip depend on besides the clip, as a short hash."""
-    content = hashlib.sha256(f"{settings.model_dump_json()} {seed}".encode())
-    for path in sorted(path for path in dover.iterdir() if path.is_file()):
-        content.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    """What the scores of a clip depend on besides the clip, as a short hash: settings, models, code and libraries."""
+    versions = [metadata.version(name) for name in _LIBRARIES]
+    content = hashlib.sha256(f"{settings.model_dump_json()} {seed} {versions}".encode())
+    weights = [Path(settings.flow_weights)] if settings.flow_weights else []
+    for path in [*sorted(path for path in dover.iterdir() if path.is_file()), *weights, *_code()]:
+        content.update(path.name.encode())
+        if path.is_file():  # whoever opens the weights says what is wrong with them
+            content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()[:16]
+
+
+def _code() -> list[Path]:
+    """The source files that shape a score or a strip."""
+    modules = [Path(module.__file__ or "") for module in (bounds, camera, flow, motion, raft, video_io)]
+    return [*modules, *(path for package in (measuring, dover_code) for path in sorted(_sources(package)))]
+
+
+def _sources(package: ModuleType) -> Iterator[Path]:
+    return Path(package.__path__[0]).glob("*.py")
 
 
 def _with_absolute_paths(settings: Measure) -> Measure:
@@ -88,7 +108,7 @@ def measure_all(jobs: list[ShardJob], settings: Curation) -> Generator[str, None
 
 
 def _publish(jobs: list[ShardJob], folder: Path) -> pl.DataFrame:
-    scores = pl.concat([pl.read_parquet(job.scores) for job in jobs])
+    scores = pl.concat([pl.read_parquet(job.scores) for job in jobs], rechunk=True)
     with replacing_folder(folder) as part:
         write_table(scores, part / "scores.parquet")
         (part / "strips").mkdir()

@@ -18,7 +18,7 @@ from hummingbird.errors import UserError
 
 CHUNK = 1 << 20
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # answers that may be another one soon
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")  # more digits no file has
 
 
 class InterruptedTransferError(Exception):
@@ -68,12 +68,12 @@ def range_headers(offset: int, version: str) -> dict[str, str]:
 
 def must_restart(response: httpx.Response, offset: int, version: str) -> bool:
     """Whether the server's answer to a range request is of no use: past the end, other bytes, or another version."""
-    if response.status_code == 416:
+    if offset and response.status_code == 416:
         return True
-    if response.status_code != 206:
+    if not offset or response.status_code != 206:
         return False
     found = version_of(response)
-    return extent(response)[0] != offset or bool(version and found and found != version)
+    return is_misplaced(response, offset) or bool(version and found and found != version)
 
 
 def extent(response: httpx.Response) -> tuple[int, int | None]:
@@ -85,6 +85,11 @@ def extent(response: httpx.Response) -> tuple[int, int | None]:
         return int(match[1]), None if match[2] == "*" else int(match[2])
     length = response.headers.get("Content-Length")
     return 0, int(length) if length else None
+
+
+def is_misplaced(response: httpx.Response, offset: int) -> bool:
+    """Whether the bytes of the answer begin elsewhere than at ``offset``, or say so when no range was asked for."""
+    return response.status_code == 206 and (not offset or extent(response)[0] != offset)
 
 
 def version_of(response: httpx.Response) -> str:

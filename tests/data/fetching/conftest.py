@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -42,6 +43,13 @@ class Crawled:
 class Handler(BaseHTTPRequestHandler):
     site: Crawled
     protocol_version = "HTTP/1.1"
+    RANGES: ClassVar = {
+        "none": "",
+        "middle": "bytes 5-10/100",
+        "digits": f"bytes {'9' * 5000}-1/*",
+        "beyond": "bytes 1000000000000000000-1/*",
+        "far": "bytes 3000000000-3000000005/*",
+    }
 
     def log_message(self, *args: object) -> None: ...
 
@@ -126,6 +134,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.flush_headers()
         self.endlessly(b"X: y\r\n", 0.1)
+
+    def do_range(self, path: str, count: int) -> None:
+        """Part of a file that nobody asked for."""
+        said = self.RANGES[path.split("/")[2]]
+        self.answer(b"abcdef", 206, **({"Content_Range": said} if said else {}))
 
     def do_bomb(self, path: str, count: int) -> None:
         self.answer(BOMB, Content_Encoding="gzip")

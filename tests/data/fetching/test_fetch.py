@@ -65,6 +65,11 @@ def test_files_come_whole_in_the_items_order(site: Any, quick: Fetch, tmp_path: 
         ("/to/file:///etc/passwd", "refused_scheme: file", 1),
         ("/to/http://host:port/", "broken: Invalid URL in location header", 3),
         ("/to/s3://bucket/key.mp4", "refused_scheme: s3", 1),
+        ("/range/none", "broken: an answer to another range", 1),
+        ("/range/middle", "broken: an answer to another range", 1),
+        ("/range/digits", "broken: an answer to another range", 1),
+        ("/range/beyond", "broken: an answer to another range", 1),
+        ("/range/far", "broken: an answer to another range", 1),
     ],
 )
 def test_what_servers_do(site: Any, quick: Fetch, tmp_path: Path, path: str, problem: str, asked: int) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,3 +73,40 @@ def test_what_a_job_raises_comes_at_its_turn_and_stops_the_others() -> None:
             results.append(result)
     assert results == [0, 1]
     assert stop.is_set()
+
+
+def test_threads_that_do_not_stop_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one after the other. Each wait here lasts as long as it may, by a clock of its own."""
+    now = 0.0
+
+    def wait(self: threading.Thread, timeout: float | None = None) -> None:
+        nonlocal now
+        assert timeout is not None
+        now += timeout
+
+    lanes: Lanes[int, int] = Lanes(lambda job: job, str, threads=20, per_lane=20, ahead=100)
+    results = lanes.run(range(100), threading.Event())
+    assert next(results) == 0
+    monkeypatch.setattr("hummingbird.data.fetching.lanes.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(threading.Thread, "join", wait)
+    results.close()
+    assert now == 0.5
+
+
+def test_many_lanes_cost_no_scan_of_those_that_wait() -> None:
+    """Each lane is looked at by its hash, and never compared with all others."""
+    compared = 0
+
+    class Lane(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    lanes: Lanes[int, int] = Lanes(lambda job: job, lambda job: Lane(job), threads=1, per_lane=1, ahead=1000)
+    assert list(lanes.run(range(1000), threading.Event())) == list(range(1000))
+    assert compared < 20_000

@@ -20,6 +20,7 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1",
         "::ffff:169.254.169.254",
         "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:0:0:0:0:80ff:fffe",
+        "64:ff9b:1::7f00:1", "fec0::1", "::127.0.0.1", "::ffff:0:127.0.0.1", "2002:808:808::1", "4000::1",
     ],
 )  # fmt: skip
 def test_addresses_of_this_machine_and_special_networks_are_not(address: str) -> None:

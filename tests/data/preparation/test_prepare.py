@@ -256,6 +256,31 @@ def test_what_is_no_clip_says_why(video: bytes, problem: str, settings: Preparat
         assert str(caught.value).startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("times", "problem"),
+    [
+        ([0, 3000, 7000, 9000, 11000, 13000, 14000], "bad_timestamps: frames 2000 s apart"),
+        ([0, 1, 2, 3, 20_000], "bad_timestamps: 20000 s from the first frame to the last"),
+        ([0, 1e9, 2e9, 3e9], "bad_timestamps: 3e+09 s from the first frame to the last"),
+        ([*(n / 25 for n in range(16)), 1000, 2000, 3000, 4000], "bad_timestamps: more than 2000 frames"),
+    ],
+    ids=["slow", "long", "endless", "gaps"],
+)
+def test_gaps_in_time_are_not_filled_without_end(times: list[float], problem: str, settings: Preparation) -> None:
+    video = make_video(pictures(len(times)), 25, container="matroska", times=times)
+    assert len(video) < 100_000
+    with pytest.raises(VideoError) as caught:
+        prepare(video, settings)
+    assert str(caught.value).startswith(problem)
+
+
+def test_a_pause_in_a_recording_is_filled(settings: Preparation) -> None:
+    """Ten seconds in which the screen did not change, between frames at the usual rate."""
+    times = [*(n / 25 for n in range(12)), *(10 + n / 25 for n in range(12))]
+    [clip] = prepare(make_video(pictures(24), 25, times=times), settings)
+    assert (clip.transcoded, clip.info.num_frames) == ("variable_rate", 262)
+
+
 def test_a_missing_file_says_so(settings: Preparation, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="missing: No such file"):
         prepare(tmp_path / "none.mp4", settings)

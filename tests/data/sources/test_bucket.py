@@ -10,7 +10,8 @@ import pytest
 
 from hummingbird import s3
 from hummingbird.data.fetching import fetch
-from hummingbird.data.sources import Item
+from hummingbird.data.sources import Item, bucket
+from hummingbird.data.sources.digest import digest_of
 from hummingbird.errors import UserError
 from hummingbird.params import Fetch
 
@@ -61,6 +62,44 @@ def test_videos_below_a_prefix_with_the_captions_beside_them(opened: Any, client
     assert opened(source="s3://videos/crawl/").fingerprint() == before
     client.put_object(Bucket="videos", Key="crawl/a.txt", Body=b"another cat")
     assert opened(source="s3://videos/crawl/").fingerprint() != before
+
+
+def test_whether_a_range_has_changed_is_told_without_reading_a_caption(
+    opened: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> str:
+        raise AssertionError("a caption was read")
+
+    monkeypatch.setattr(bucket, "caption_in", refuse)
+
+    def digests() -> list[str]:
+        source = opened(source="s3://videos/crawl/")
+        return [digest_of(source, number, number + 1) for number in range(3)]
+
+    before = digests()
+    assert digests() == before
+    client.put_object(Bucket="videos", Key="crawl/a.mp4", Body=b"another video")
+    after_video = digests()
+    assert [old == new for old, new in zip(before, after_video, strict=True)] == [False, True, True]
+    client.put_object(Bucket="videos", Key="crawl/b/1.json", Body=b'{"text": "a wolf"}')
+    assert [old == new for old, new in zip(after_video, digests(), strict=True)] == [True, False, True]
+    places = list(opened(source="s3://videos/crawl/").places(0, 3))
+    assert [item.uri for item in places] == [f"s3://videos/crawl/{name}" for name in ("a.mp4", "b/1.mov", "c.mp4")]
+    monkeypatch.setattr(bucket, "caption_in", lambda *_: "a cat")
+    items = list(opened(source="s3://videos/crawl/").items(0, 3))
+    assert [item.clip_id for item in items] == [item.clip_id for item in places]
+
+
+def test_a_caption_that_is_not_given_costs_its_own_row(opened: Any, client: Any) -> None:
+    source = opened(source="s3://videos/crawl/")
+    client.delete_object(Bucket="videos", Key="crawl/a.txt")  # since it was listed
+    items = list(source.items(0, 3))
+    assert [item.problem for item in items] == ["no_caption: NoSuchKey", "", ""]
+    assert [item.caption for item in items] == ["", "a dog", ""]
+    client.delete_object(Bucket="videos", Key="crawl/b/1.json")
+    source._bucket = "nobucket"
+    with pytest.raises(UserError, match="does not exist"):  # not a matter of one caption
+        list(source.items(0, 3))
 
 
 def test_they_are_fetched_within_the_bounds(opened: Any, tmp_path: Path) -> None:

@@ -57,6 +57,10 @@ def _try_once(source: Source, partial: Partial, settings: Fetch, stop: threading
     with source.open(offset, version) as stream:
         if stream.total is not None and stream.total > most:
             raise ProblemError("too_large", f"{stream.total / 1e6:.1f} MB")
+        if stream.start not in (0, offset):
+            raise ProblemError("broken", "an answer to another range")
+        if stream.start > most:  # a killed run had a higher bound
+            raise ProblemError("too_large", f"more than {settings.max_mb:g} MB")
         partial.begin(source.address, stream.version, stream.start, stream.total)
         with explain_disk_errors(partial.path), partial.appending() as file:
             for chunk in stream.chunks:

@@ -20,6 +20,7 @@ class Journal:
         Raises:
             UserError: it is damaged or cannot be written to.
         """
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, isolation_level=None)
@@ -30,8 +31,15 @@ class Journal:
             raise UserError(f"cannot use {path}: {error}", "delete it, or make room for it, and run again") from error
 
     def get(self, name: str) -> tuple[str, str] | None:
-        """sha256 and problem, one of them empty; None if it is not settled."""
-        found = self._database.execute("SELECT sha256, problem FROM outcomes WHERE name = ?", (name,)).fetchone()
+        """sha256 and problem, one of them empty; None if it is not settled.
+
+        Raises:
+            UserError: the file is damaged or cannot be read.
+        """
+        try:
+            found = self._database.execute("SELECT sha256, problem FROM outcomes WHERE name = ?", (name,)).fetchone()
+        except sqlite3.Error as error:
+            raise UserError(f"cannot read {self._path}: {error}", "delete it, and run again") from error
         return None if found is None else (str(found[0]), str(found[1]))
 
     def put(self, name: str, sha256: str, problem: str) -> None:

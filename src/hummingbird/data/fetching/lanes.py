@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from queue import SimpleQueue
@@ -10,6 +11,8 @@ from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+_PATIENCE_S = 0.5  # with all threads together, once they are to stop
 
 
 class Lanes(Generic[Job, Result]):
@@ -27,6 +30,7 @@ class Lanes(Generic[Job, Result]):
         self._waiting: dict[str, deque[tuple[int, Job]]] = {}
         self._busy: Counter[str] = Counter()
         self._ready: deque[str] = deque()  # lanes with a job that may start, each once
+        self._queued: set[str] = set()  # the same lanes
         self._todo: SimpleQueue[tuple[int, str, Job] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[int, str, Result | BaseException]] = SimpleQueue()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(threads)]
@@ -46,8 +50,9 @@ class Lanes(Generic[Job, Result]):
         finally:
             for _ in self._threads:
                 self._todo.put(None)
+            end = time.monotonic() + _PATIENCE_S
             for thread in self._threads:
-                thread.join(timeout=0.5 if stop.is_set() else None)
+                thread.join(timeout=max(0.0, end - time.monotonic()) if stop.is_set() else None)
 
     def _results(self, jobs: Iterator[tuple[int, Job]]) -> Iterator[Result]:
         results: dict[int, Result | BaseException] = {}
@@ -79,12 +84,14 @@ class Lanes(Generic[Job, Result]):
         self._let(lane)
 
     def _let(self, lane: str) -> None:
-        if lane not in self._ready and self._waiting.get(lane) and self._busy[lane] < self._per_lane:
+        if lane not in self._queued and self._waiting.get(lane) and self._busy[lane] < self._per_lane:
             self._ready.append(lane)
+            self._queued.add(lane)
 
     def _start(self) -> None:
         while self._free and self._ready:
             lane = self._ready.popleft()
+            self._queued.remove(lane)
             number, job = self._waiting[lane].popleft()
             if not self._waiting[lane]:
                 del self._waiting[lane]

@@ -17,7 +17,15 @@ from hummingbird import __version__
 from hummingbird.data.fetching.network import GuardedBackend
 from hummingbird.data.fetching.problems import PassingError, ProblemError
 from hummingbird.params import Fetch
-from hummingbird.streams.stream import TRANSIENT, Stream, extent, must_restart, range_headers, version_of
+from hummingbird.streams.stream import (
+    TRANSIENT,
+    Stream,
+    extent,
+    is_misplaced,
+    must_restart,
+    range_headers,
+    version_of,
+)
 
 _HOPS = 5  # redirects that are followed
 _NO_VIDEO = ("text/html", "application/xhtml+xml")
@@ -74,9 +82,9 @@ class WebVideo:
             response = self._get(range_headers(offset, version))
             if must_restart(response, offset, version):
                 response.close()
-                response = self._get(range_headers(0, ""))
+                offset, response = 0, self._get(range_headers(0, ""))
             try:
-                yield _stream(response)
+                yield _stream(response, offset)
             finally:
                 response.close()
 
@@ -100,7 +108,8 @@ class WebVideo:
             raise ProblemError("bad_address", "no host" if not url.host else f"port {url.port}")
 
 
-def _stream(response: httpx.Response) -> Stream:
+def _stream(response: httpx.Response, offset: int) -> Stream:
+    """The body of the answer to a request for the bytes from ``offset`` on."""
     code, kind = response.status_code, response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if code in TRANSIENT:
         raise PassingError(f"http_{code}", response.reason_phrase, _retry_after(response))
@@ -110,6 +119,8 @@ def _stream(response: httpx.Response) -> Stream:
         raise ProblemError("not_a_video", kind)
     if (coding := response.headers.get("Content-Encoding", "identity")) != "identity":
         raise ProblemError("compressed", f"{coding}, against the request")
+    if is_misplaced(response, offset):
+        raise ProblemError("broken", "an answer to another range")
     start, total = extent(response)
     return Stream(start, total, version_of(response), response.iter_raw())
 

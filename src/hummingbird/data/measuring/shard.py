@@ -10,7 +10,7 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -28,11 +28,17 @@ from hummingbird.errors import UserError
 from hummingbird.models.dover import Dover
 from hummingbird.params import Measure
 
+#: Of the clip table, what a job reads: of millions of clips, all jobs are held at once.
+COLUMNS = ("clip_id", "shard", "key", "sha256", "num_frames", "fps", "height", "width", "kept")
+
 
 @dataclass(frozen=True, slots=True)
 class ShardJob:
-    """Clips to measure. ``rows``: of the clip table, all in the shard ``folder``/`shard`; ``dover``: the model's
-    folder; ``parts``: the folder of part files. All folders are absolute."""
+    """Clips to measure. ``rows``: ``COLUMNS`` of the clip table, all in the shard ``folder``/`shard`; ``dover``: the
+    model's folder; ``parts``: the folder of part files. All folders are absolute.
+
+    ``name``: of the part files: the shard's and a hash of the rows, so that what has changed is measured again.
+    """
 
     folder: Path
     rows: pl.DataFrame
@@ -40,12 +46,12 @@ class ShardJob:
     seed: int
     dover: Path
     parts: Path
+    name: str = field(init=False)
 
-    @property
-    def name(self) -> str:
-        """Of the part files: the shard's and a hash of the rows, so that what has changed is measured again."""
+    def __post_init__(self) -> None:
         content = self.rows.select("clip_id", "sha256", "key").write_csv()
-        return f"{Path(self.rows['shard'][0]).stem}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        name = f"{Path(self.rows['shard'][0]).stem}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+        object.__setattr__(self, "name", name)
 
     @property
     def scores(self) -> Path:

@@ -16,6 +16,7 @@ from hummingbird.params import Preparation
 
 _COPYABLE = {"h264", "hevc", "av1", "vp9", "mpeg4"}  # packets that may lie in an MP4 as they are
 _HDR = {16: "smpte2084", 18: "arib-std-b67"}  # transfer characteristics of PQ and HLG, ISO/IEC 23091-2
+_MOST_REPEATS = 100  # frames out for each packet in, where gaps between timestamps are filled
 _TURNS = {0: (), 1: ("transpose=cclock",), 2: ("hflip", "vflip"), 3: ("transpose=clock",)}
 
 
@@ -119,8 +120,18 @@ def mended(frames: Iterable[av.VideoFrame], header: Header, settings: Preparatio
     evenly spaced in time.
 
     Raises:
-        VideoError: corrupt, where FFmpeg cannot convert a frame.
+        VideoError: corrupt, where FFmpeg cannot convert a frame; bad_timestamps, where gaps between them would be
+            filled with very many frames for the few that there are.
     """
+    most = _MOST_REPEATS * header.num_frames
+    for number, frame in enumerate(_filtered(frames, header, settings)):
+        if number >= most:
+            raise VideoError(f"bad_timestamps: more than {most} frames would be made of {header.num_frames}")
+        yield frame
+
+
+def _filtered(frames: Iterable[av.VideoFrame], header: Header, settings: Preparation) -> Iterator[av.VideoFrame]:
+    """As :func:`mended`, without a bound on what is filled in."""
     graph: Graph | None = None
     frame_s = 1 / header.rate
     try:

@@ -37,9 +37,9 @@ def prepare(video: Source, settings: Preparation) -> list[Prepared]:
 
     Raises:
         VideoError: ``code: detail``, where no clip can be had: missing, empty, corrupt, truncated, no_video_stream,
-            size_changes or too_large.
+            size_changes, bad_timestamps or too_large.
     """
-    header = read_header(video)
+    header = read_header(video, settings.max_video_s)
     mend = must_encode(header, settings)
     copy = must_copy(header)
     if not mend and header.duration_s <= settings.max_clip_s:

@@ -25,6 +25,7 @@ from hummingbird.data.video_io import Source, VideoError
 _FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,h264,hevc,m4v,ivf,mxf,dv"
 _MAX_PIXELS = 8192 * 4352  # of a frame: 8K passes, and nobody fills the memory with one picture
 _STANDARD = [*(Fraction(n * 1000, 1001) for n in (24, 30, 60)), *(Fraction(n) for n in (24, 25, 30, 50, 60))]
+_SLOWEST = Fraction(1, 1001)  # frames per second; nearer to none at all no rate is told from another
 _UNEVEN = 0.1  # of the usual distance between two frames, beside the clock's own rounding
 _UNEVEN_SHARE = 0.02  # of a clip's frames; one dropped frame in fifty does not make the rate variable
 
@@ -87,9 +88,11 @@ def opened(video: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def _standard(rate: Fraction) -> Fraction:
-    """The usual frame rate nearest to ``rate``, where one is within 1 %."""
+    """The usual frame rate nearest to ``rate``, where one is within 1 %; else one that is near, but not 0."""
     nearest = min(_STANDARD, key=lambda usual: abs(usual - rate))
-    return nearest if abs(nearest - rate) <= rate / 100 else rate.limit_denominator(1001)
+    if abs(nearest - rate) <= rate / 100:
+        return nearest
+    return rate if rate < _SLOWEST else rate.limit_denominator(1001)
 
 
 def _timing(stamps: list[int | None], stream: VideoStream) -> tuple[Fraction, bool]:
@@ -109,6 +112,19 @@ def _timing(stamps: list[int | None], stream: VideoStream) -> tuple[Fraction, bo
     return _standard(1 / (Fraction(max(usual, 1.0)) * stream.time_base)), True
 
 
+def _check_times(stamps: list[int | None], stream: VideoStream, longest_s: float) -> None:
+    """Refuse timestamps that lie so far apart that filling what is between them would never end.
+
+    Raises:
+        VideoError: bad_timestamps.
+    """
+    known = [stamp for stamp in stamps if stamp is not None]
+    if known and stream.time_base is not None:
+        span_s = (max(known) - min(known)) * stream.time_base
+        if span_s > longest_s:
+            raise VideoError(f"bad_timestamps: {float(span_s):.6g} s from the first frame to the last")
+
+
 def _increases(order: list[int | None]) -> bool:
     """Whether each time is later than the one before it; the first ones may be unknown."""
     known = list(itertools.dropwhile(lambda time: time is None, order))
@@ -121,17 +137,24 @@ def _walk(container: InputContainer, stream: VideoStream) -> tuple[list[int | No
     return [shown for shown, _ in packets], [decoded for _, decoded in packets]
 
 
-def read_header(video: Source) -> Header:
+def read_header(video: Source, longest_s: float) -> Header:
     """Walk through the packets of a video and decode its first frame.
 
+    Args:
+        longest_s: seconds that may lie between its first and its last frame.
+
     Raises:
-        VideoError: missing, empty, corrupt, truncated, no_video_stream, or too_large to be decoded at all.
+        VideoError: missing, empty, corrupt, truncated, no_video_stream, bad_timestamps, or too_large to be decoded at
+            all.
     """
     with opened(video) as (container, stream):
         if stream.width * stream.height > _MAX_PIXELS:
             raise VideoError(f"too_large: {stream.width}x{stream.height} pixels")
         stamps, order = _walk(container, stream)
+        _check_times(stamps, stream, longest_s)
         rate, variable = _timing(stamps, stream)
+        if rate < _SLOWEST:
+            raise VideoError(f"bad_timestamps: frames {float(1 / rate):.6g} s apart")
         audio = bool(container.streams.audio)
         streams = len(container.streams)
         name, codec = container.format.name, stream.codec_context.codec.canonical_name

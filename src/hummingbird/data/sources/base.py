@@ -38,6 +38,18 @@ class Source(Protocol):
         """Changes whenever the same number could be another item, or a local video could be another one."""
 
 
+@runtime_checkable
+class StampedSource(Protocol):
+    """What a :class:`Source` may have besides, where the contents of its items are dear: they are then read once, to be
+    fetched, and not to find out whether they have changed or where they are."""
+
+    def stamp(self, number: int) -> str:
+        """Of item ``number``: changes whenever the item or its video does."""
+
+    def places(self, first: int, last: int) -> Iterator[Item]:
+        """As :meth:`Source.items`, without captions."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawClip:
     """A clip as it came in. ``problem`` says why it cannot be used (``code: detail``), else it is empty."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from hummingbird.data.sources.base import ClipSource, Source
+from hummingbird.data.sources.base import ClipSource, Source, StampedSource
 
 
 def digest_of(source: Source | ClipSource, first: int, stop: int) -> str:
@@ -13,6 +13,10 @@ def digest_of(source: Source | ClipSource, first: int, stop: int) -> str:
     total = hashlib.sha256()
     if isinstance(source, ClipSource):
         total.update(f"{source.fingerprint()} {first} {stop}".encode())
+        return total.hexdigest()
+    if isinstance(source, StampedSource):
+        for number in range(first, stop):
+            total.update(f"{source.stamp(number)}\n".encode(errors="surrogateescape"))
         return total.hexdigest()
     for item in source.items(first, stop):
         total.update(f"{item!r} {_state(item.uri)}\n".encode(errors="surrogateescape"))

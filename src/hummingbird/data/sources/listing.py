@@ -33,13 +33,16 @@ class Listing(ABC):
         name = self.names[number]
         uri, problem = self.place_of(name)
         return Item(
-            clip_id=self._ids.unique(number, safe_id(self.id_of(name))),
+            clip_id=self.clip_id(number),
             uri=uri,
             caption=self.caption_of(name),
             source=self.source,
             problem=problem,
             source_id=self.id_of(name),
         )
+
+    def clip_id(self, number: int) -> str:
+        return self._ids.unique(number, safe_id(self.id_of(self.names[number])))
 
     def id_of(self, name: str) -> str:
         """What the clip is to be called; may be repeated or unsafe."""
