@@ -55,6 +55,11 @@ def test_a_worker_that_dies_is_explained() -> None:
     assert "finished work is kept" in caught.value.next_step
 
 
+def test_a_task_that_kills_its_process_takes_no_other_with_it() -> None:
+    results = engine.run(dies_at_three, range(20), Curation(workers=2), TINY, crashed=lambda task: -task)
+    assert list(results) == [0, 1, 2, -3, *range(4, 20)]
+
+
 def test_one_task_at_a_time_stays_in_this_process() -> None:
     [found] = engine.run(slow_first, [7], Curation(workers=8), TINY)
     assert found[:2] == (7, os.getpid())

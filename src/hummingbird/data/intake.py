@@ -45,3 +45,10 @@ def clips_of(fetched: Fetched, settings: Preparation) -> list[RawClip]:
         )
         for clip_id, clip in zip(ids, clips, strict=True)
     ]
+
+
+def crashing_clip(fetched: Fetched) -> list[RawClip]:
+    """What stands for the clips of an item whose video kills the process that decodes it."""
+    item = fetched.item
+    problem = "corrupt: it crashes the decoder, or takes more memory than there is"
+    return [RawClip(item.clip_id, item.caption, item.source, problem=problem, source_id=item.source_id)]

@@ -23,6 +23,7 @@ def run(
     settings: Curation,
     needs: Needs,
     clips: int | None = None,
+    crashed: Callable[[Task], Result] | None = None,
 ) -> Generator[Result, None, None]:
     """``function`` of every task, in the tasks' order, as they come.
 
@@ -33,13 +34,14 @@ def run(
             their results not been given out; so many results lie in memory.
         needs: of one task.
         clips: in all tasks, where that is known: a handful is not worth the start of processes on this machine.
+        crashed: what stands for the result of a task that kills its process again and again; none = an error.
 
     Raises:
         UserError: the cluster cannot be used. What ``function`` or ``tasks`` raise is raised here, and no further task
             is begun.
     """
     if settings.engine == "local":
-        return run_locally(function, tasks, settings.workers, needs, clips)
+        return run_locally(function, tasks, settings.workers, needs, clips, crashed)
     from hummingbird.engine.ray_cluster import run_on_ray  # an optional package
 
-    return run_on_ray(function, tasks, settings.address, needs)
+    return run_on_ray(function, tasks, settings.address, needs, crashed)

@@ -20,7 +20,11 @@ _TRIES_ELSEWHERE = 5  # of a task whose process or node dies
 
 
 def run_on_ray(
-    function: Callable[[Task], Result], tasks: Iterable[Task], address: str | None, needs: Needs
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    address: str | None,
+    needs: Needs,
+    crashed: Callable[[Task], Result] | None = None,
 ) -> Generator[Result, None, None]:
     """See :func:`hummingbird.engine.run`. Where it is known that there are no tasks, no cluster is needed."""
     if isinstance(tasks, Sized) and not len(tasks):
@@ -35,19 +39,29 @@ def run_on_ray(
             max_retries=_TRIES_ELSEWHERE,
             scheduling_strategy="SPREAD",
         )(_call)
-        yield from in_order(tasks, partial(remote.remote, function), partial(_result, ray), ray.cancel, ahead)
+
+        def begin(task: Task) -> tuple[Task, Any]:
+            return task, remote.remote(function, task)
+
+        def cancel(running: tuple[Task, Any]) -> None:
+            ray.cancel(running[1])
+
+        yield from in_order(tasks, begin, partial(_result, ray, crashed), cancel, ahead)
 
 
 def _call(function: Callable[[Task], Result], task: Task) -> Result:
     return function(task)
 
 
-def _result(ray: Any, reference: Any) -> Any:
+def _result(ray: Any, crashed: Callable[[Task], Result] | None, running: tuple[Task, Any]) -> Any:
+    task, reference = running
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:  # of the function: as if it had run here
         raise error.cause from error
     except ray.exceptions.RayError as error:
+        if crashed is not None and isinstance(error, ray.exceptions.WorkerCrashedError):
+            return crashed(task)
         raise UserError(
             f"a task was lost {1 + _TRIES_ELSEWHERE} times on the Ray cluster: {error}",
             "look at the nodes (ray status), give the task more memory in curation of params.yaml, and run again: "

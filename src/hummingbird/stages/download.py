@@ -21,7 +21,7 @@ from hummingbird.data.clips import clip_table, reason_counts, write_table
 from hummingbird.data.crawl_sheets import write_crawl_sheets
 from hummingbird.data.duplicates import mark_duplicates
 from hummingbird.data.fetching import fetch, forget, forget_unfinished
-from hummingbird.data.intake import clips_of
+from hummingbird.data.intake import clips_of, crashing_clip
 from hummingbird.data.shards import Sample, ShardWriter
 from hummingbird.data.sources import TRUTH_SCHEMA, ClipSource, RawClip, Source, draw, open_source
 from hummingbird.data.sources.base import StampedSource
@@ -51,7 +51,7 @@ def _fetched(source: Source, spans: Sequence[range], params: Params, folder: Pat
     items = itertools.chain.from_iterable(source.items(span.start, span.stop) for span in spans)
     work = functools.partial(clips_of, settings=params.download.preparation)
     with closing(fetch(items, params.download.fetch, folder, root=source.root, journal=journal)) as fetched:
-        yield from engine.run(work, fetched, settings, needs, sum(map(len, spans)))
+        yield from engine.run(work, fetched, settings, needs, sum(map(len, spans)), crashing_clip)
 
 
 def _row(clip: RawClip, key: str, min_frames: int) -> dict[str, Any]:
