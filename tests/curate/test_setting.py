@@ -55,11 +55,11 @@ def test_a_folder_that_holds_something_else_is_left_alone() -> None:
     (Path("full") / "thesis.txt").touch()
     for out, problem in ((".", "is a project"), ("full", "holds something else: thesis.txt")):
         with pytest.raises(UserError, match=problem):
-            setting_of(Request("crawl.csv", out=Path(out))).save()
+            setting_of(Request("crawl.csv", out=Path(out))).check_folder()
     setting_of(Request("one/clips.csv")).save()
-    setting_of(Request("one/../one/clips.csv")).save()
+    setting_of(Request("one/../one/clips.csv")).check_folder()
     with pytest.raises(UserError, match="holds what was made of one/"):
-        setting_of(Request("two/clips.csv")).save()
+        setting_of(Request("two/clips.csv")).check_folder()
 
 
 def test_the_miniature_decides_nothing_about_real_clips() -> None:

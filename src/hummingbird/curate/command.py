@@ -65,6 +65,7 @@ def explain_clip(request: Request, clip_id: str, console: Console) -> None:
 def prepared(request: Request, console: Console) -> tuple[Setting, AnySource]:
     """The setting and its source, opened; says what is about to be curated, and what was decided on the way."""
     setting = setting_of(request)
+    setting.check_folder()
     if not setting.layout.foundation.exists():
         here = "" if Path("dvc.yaml").exists() else "go to the project folder, where dvc.yaml is, and there "
         raise UserError(f"there are no models at {setting.layout.foundation}", f"{here}make them: dvc repro foundation")

@@ -62,7 +62,7 @@ def _clock(seconds: float) -> str:
 
 class Display:
     """The :class:`~hummingbird.runlog.RunLog` of a run of several steps: a live line for each where there is a
-    terminal, else the lines of ``record``. Metrics and pictures go to ``record`` under the step's name."""
+    terminal, else the lines of ``record``. Metrics go to ``record`` under the step's name, pictures under their own."""
 
     def __init__(self, record: RunLog, console: Console) -> None:
         self.record, self.console = record, console

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import polars as pl
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,11 +16,8 @@ from evaluation.report.inputs import read_inputs
 from evaluation.report.lineage import read_lineage
 from hummingbird.curate.setting import Setting
 from hummingbird.curate.steps import Step
-from hummingbird.data.clips import read_table
 from hummingbird.files import replacing
 from hummingbird.runlog import RunLog, Verdicts
-
-_CLIP_STEPS = ("download", "vqa_filter", "motion_filter")
 
 
 def write_page(setting: Setting, log: RunLog) -> None:
@@ -50,44 +46,27 @@ def print_summary(console: Console, setting: Setting, steps: Sequence[Step]) -> 
                           ("clips/s", "right")):  # fmt: skip
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for step in steps:
-        came, left, why = _flow(setting, step)
+        came, left, why = _flow(step.measured)
         rate = f"{came / step.seconds:.1f}" if step.seconds else ""
         table.add_row(step.name, f"{came:,}", f"{left:,}", escape(why), duration(step.seconds), rate)
     console.print(table)
     _print_places(console, setting, steps[-1])
 
 
-def _flow(setting: Setting, step: Step) -> tuple[int, int, str]:
-    """Clips that a step got, that it passed on, and what became of the others."""
-    if step.name in _CLIP_STEPS:
-        return _judged(setting, step.name)
-    came = int(step.measured["clips"])
-    if step.name == "recaption":
-        table = read_table(setting.layout.clip_table("recaption")).filter("kept")
-        return came, came, _kept_captions(table)
-    if step.name == "measure":
-        return came, came, f"{step.measured['unreadable']:.0f} unreadable" if step.measured["unreadable"] else ""
-    return came, came, ""
+def _flow(measured: Mapping[str, float]) -> tuple[int, int, str]:
+    """Clips that a step got, that it passed on, and what became of the others, from what it measured."""
+    came = int(measured["clips"])
+    left = int(measured.get("kept", came))
+    captions = _counted(measured, "failed_")
+    if captions:
+        return came, left, f"{captions.total()} captions stay as they were: {captions}"
+    return came, left, str(_counted(measured, "dropped_") or _counted(measured, "unreadable"))
 
 
-def _judged(setting: Setting, name: str) -> tuple[int, int, str]:
-    after = read_table(setting.layout.clip_table(name))
-    before = len(after)
-    if name != "download":
-        earlier = read_table(setting.layout.clip_table(_CLIP_STEPS[_CLIP_STEPS.index(name) - 1]))
-        after = after.filter(earlier["kept"])
-        before = len(after)
-    verdicts = Verdicts()
-    for reason in after.filter(~pl.col("kept"))["reason"]:
-        verdicts.add(reason)
-    return before, int(after["kept"].sum()), str(verdicts)
-
-
-def _kept_captions(table: pl.DataFrame) -> str:
-    verdicts = Verdicts()
-    for reason in table.filter(pl.col("recaption_reason") != "")["recaption_reason"]:
-        verdicts.add(reason)
-    return f"{verdicts.total()} captions stay as they were: {verdicts}" if verdicts else ""
+def _counted(measured: Mapping[str, float], prefix: str) -> Verdicts:
+    """The figures that are called ``prefix`` and a reason, but for shares and what did not occur."""
+    names = [name for name in measured if name.startswith(prefix) and not name.endswith("_share")]
+    return Verdicts({name.removeprefix(prefix) or prefix: int(measured[name]) for name in names if measured[name]})
 
 
 def _print_places(console: Console, setting: Setting, encode: Step) -> None:

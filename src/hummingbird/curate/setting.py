@@ -40,17 +40,34 @@ class Setting:
     layout: Layout
     notes: list[str] = field(default_factory=list)
 
+    def check_folder(self) -> None:
+        """Refuse to write over what a run of the same source has not made.
+
+        Raises:
+            UserError: the folder is a project, or holds something else or the result of another source.
+        """
+        root, source = self.layout.root, self.params.download.source
+        if (root / "dvc.yaml").exists():
+            raise UserError(f"{root} is a project, whose own data would be replaced", "name another folder with --out")
+        path = root / "params.yaml"
+        if not path.is_file():
+            others = [entry.name for entry in root.iterdir() if entry.name != ".work"] if root.is_dir() else []
+            if others:
+                raise UserError(f"{root} holds something else: {others[0]}", "name a new folder with --out")
+            return
+        found = yaml.safe_load(path.read_text())
+        earlier = found["download"]["source"] if isinstance(found, dict) and "download" in found else "another source"
+        if earlier != source and Path(earlier).resolve() != Path(source).resolve():
+            raise UserError(f"{root} holds what was made of {earlier}", "name another folder with --out")
+
     def save(self) -> None:
         """Write the parameters into the folder: they are a part of the result. Left alone where they are the same, so
         that their date tells which tables are newer.
 
         Raises:
-            UserError: the folder is a project, or holds something else or the result of another source; or it cannot be
-                written to.
+            UserError: the folder cannot be written to.
         """
-        root, text = self.layout.root, dump_params(self.params)
-        path = root / "params.yaml"
-        _check_folder(root, self.params.download.source)
+        path, text = self.layout.root / "params.yaml", dump_params(self.params)
         if not path.is_file() or path.read_text() != text:
             with replacing(path) as part:
                 part.write_text(text)
@@ -92,22 +109,6 @@ def folder_of(request: Request) -> Path:
             f"{len(found) or 'no'} results of curation are in {FOLDER}{known}", "name the one you mean with --out"
         )
     return found[0]
-
-
-def _check_folder(root: Path, source: str) -> None:
-    """Refuse to write over what a run of the same source has not made."""
-    if (root / "dvc.yaml").exists():
-        raise UserError(f"{root} is a project, whose own data would be replaced", "name another folder with --out")
-    path = root / "params.yaml"
-    if not path.is_file():
-        others = [entry.name for entry in root.iterdir() if entry.name != ".work"] if root.is_dir() else []
-        if others:
-            raise UserError(f"{root} holds something else: {others[0]}", "name a new folder with --out")
-        return
-    found = yaml.safe_load(path.read_text())
-    earlier = found["download"]["source"] if isinstance(found, dict) and "download" in found else "another source"
-    if earlier != source and Path(earlier).resolve() != Path(source).resolve():
-        raise UserError(f"{root} holds what was made of {earlier}", "name another folder with --out")
 
 
 def _beyond_the_miniature(
