@@ -54,7 +54,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     [
         ("  clips: ", "  clisp: ", "download.clisp: unknown parameter; did you mean 'clips'?"),
         ("foundation:\n", "fundation:\n", "fundation: unknown parameter; did you mean 'foundation'?"),
-        ("    steps: ", "    step: ", "stage1.distillation.step: unknown parameter; did you mean 'steps'?"),
+        ("    steps: ", "    step: ", "decoder.optim.step: unknown parameter; did you mean 'steps'?"),
         ("  clips: 1024", "  clips: 0", "download.clips = 0: must be a whole number of at least 1"),
         ("spoilt_share: 0.4", "spoilt_share: 1.5", "download.spoilt_share = 1.5: must be a number from 0 to 1"),
         ("budget: 1.0", "budget: -2", "foundation.budget = -2: must be a number greater than 0"),
@@ -69,7 +69,7 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
         ("max_frames: null", "max_frames: 0", "encode.max_frames = 0: must be a whole number of at least 1 or empty"),
         ("  mode: fetch\n", "", "missing foundation.mode: 'fetch'"),
         ("seed: 1\n", "", "missing seed: 1"),
-        ("    ema_decay: 0.98\n", "", "missing stage1.distillation.ema_decay: 0.0"),
+        ("    ema_decay: 0.95\n", "", "missing stage2.optim.ema_decay: 0.0"),
         (
             "    batch_size: 32\n",
             "",

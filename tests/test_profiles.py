@@ -9,7 +9,7 @@ import pytest
 from hummingbird import profiles
 from hummingbird.checkpoints.catalogue import catalogue
 from hummingbird.errors import UserError
-from hummingbird.params import Params, dump_params, load_params
+from hummingbird.params import Lora, Params, dump_params, load_params
 
 NAMES = [
     "miniature",
@@ -62,7 +62,7 @@ def test_the_paper_preset_is_the_papers(paper: Params) -> None:
 
 
 def test_profiles_of_other_hardware_differ_in_the_size_of_pieces_only(project: Path, paper: Params) -> None:
-    pieces = {"batch_size", "accumulate", "batch_frames", "large_batch", "gpus"}
+    pieces = {"batch_size", "accumulate", "batch_frames", "large_batch", "gpus", "processes"}
     for name in ("t2v-0.7b-h200", "t2v-0.7b-rx7900xtx-inference"):
         other = load_params(profiles.find_profile(name, project))
         assert {path.rsplit(".", 1)[-1] for path, *_ in profiles.difference(paper, other)} <= pieces
@@ -81,6 +81,10 @@ def test_the_code_preset_is_the_released_scripts(project: Path, paper: Params) -
     assert (first.learning_rate, first.batch_size * first.accumulate) == (1e-5, 96)
     assert (reward.steps, reward.learning_rate, reward.batch_size * reward.accumulate) == (400_000, 1e-4, 4)
     assert (code.stage2.num_frames, code.stage2.rewards) == (26, paper.stage2.rewards)
+    assert (code.stage1.start, code.stage1.guidance, code.stage1.dynamic_rescale) == ("random", (12.0, 12.0), True)
+    assert (code.stage1.consistency, code.stage1.lora, code.stage1.fps_condition) == (None, None, "clip")
+    assert (code.stage2.guidance, code.stage2.fps_condition) == ((6.0, 16.0), "released")
+    assert (code.stage2.lora, reward.optimizer) == (Lora(rank=64, alpha=64.0, dropout=0.1), "adamw8bit")
 
 
 def test_a_profile_becomes_the_parameters(root: Path) -> None:

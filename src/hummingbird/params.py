@@ -18,6 +18,7 @@ from hummingbird.explain import explain_errors, missing_names
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Section(BaseModel):
@@ -32,15 +33,18 @@ class Optim(Section):
     steps: Positive
     batch_size: Positive
     learning_rate: Rate
-    lr_schedule: Literal["constant", "cosine", "linear"] = "cosine"
+    lr_schedule: Literal["constant", "cosine", "linear", "step"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    decay_every: Positive | None = None  # `step`: steps after which the rate is multiplied by decay_rate
+    decay_rate: Fraction = 0.5
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"  # the latter needs bitsandbytes
+    betas: tuple[Fraction, Fraction] = (0.9, 0.99)
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0.0)] = 1.0
-    accumulate: Positive = 1
+    accumulate: Positive = 1  # batches to a step, whatever number of processes share them
     ema_decay: Fraction = 0.0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
-    sample_every: Annotated[int, Field(ge=0)] = 0
+    precision: Precision = "fp32"
+    sample_every: Annotated[int, Field(ge=0)] = 0  # steps between validations: samples, and held-out rewards; 0 = none
 
 
 class PublicCheckpoints(Section):
@@ -199,11 +203,73 @@ class MotionFilter(Section):
     max_zoom: Annotated[float, Field(ge=0)] | None = None  # log scale over the clip, either way; none = any
 
 
-class Stage1(Section):
-    """Pruning and the two phases of distillation."""
+class Guard(Section):
+    """When a training is given up. Its last good checkpoint stays."""
 
-    distillation: Optim = Optim(steps=400, batch_size=32, learning_rate=1e-3, warmup_steps=20, ema_decay=0.98)
-    consistency: Optim = Optim(steps=500, batch_size=32, learning_rate=8e-4, warmup_steps=20, ema_decay=0.98)
+    explosion: Annotated[float, Field(gt=1)] = 50.0  # a loss so many times its usual size above its usual value
+    patience: Positive = 5  # steps in a row
+    min_spread: Fraction = 0.02  # least deviation of the pixels (0..1) of validation samples: less is one flat colour
+    max_flicker: Fraction = 0.4  # largest mean difference of neighbouring frames' pixels: more is noise
+
+
+class Training(Section):
+    """How training runs on the machine. Nothing here shapes results beyond rounding, so no stage is made again when it
+    changes."""
+
+    processes: Positive = 1  # on this machine, one for each GPU; torchrun starts them
+    strategy: Literal["ddp", "fsdp"] = "ddp"  # several processes: each holds all weights, or a share of them
+    compile: bool = False  # the trained network, by torch.compile
+    gradient_checkpointing: bool = False  # of the denoiser: less memory, a third more time
+    checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
+    checkpoint_every_steps: Positive | None = None
+    keep_checkpoints: Positive = 2
+    prefetch: Annotated[int, Field(ge=0)] = 2  # batches read ahead
+    memory_share: Annotated[float, Field(gt=0)] = 0.9  # of the free memory that a training may plan with
+    guard: Guard = Guard()
+
+
+class Lora(Section):
+    """Low-rank adapters beside the frozen weights of every linear and convolutional layer."""
+
+    rank: Positive = 64
+    alpha: Annotated[float, Field(gt=0)] = 64.0  # the adapters' output is scaled by alpha / rank
+    dropout: Fraction = 0.0
+
+
+class DecoderLosses(Section):
+    """Weights of what the light decoder is trained on, against the VAE's own decoder."""
+
+    l1: Annotated[float, Field(ge=0)] = 1.0  # of pixels, which lie in [-1, 1]
+    mse: Annotated[float, Field(ge=0)] = 1.0
+    perceptual: Annotated[float, Field(ge=0)] = 0.1  # distance of what the frozen encoder sees
+    features: Annotated[float, Field(ge=0)] = 0.5  # of the decoders' blocks, relative to the VAE's
+    temporal: Annotated[float, Field(ge=0)] = 1.0  # of the differences between neighbouring frames
+
+
+class Decoder(Section):
+    """A small decoder for the latents, to take the VAE's place."""
+
+    optim: Optim = Optim(steps=1600, batch_size=4, learning_rate=8e-3, warmup_steps=20, ema_decay=0.99)
+    losses: DecoderLosses = DecoderLosses()
+    channels: tuple[Positive, ...] = (48, 64)  # of each level of the VAE's decoder, from full resolution to the latents
+    layers_per_block: Annotated[int, Field(ge=0)] = 0  # residual blocks of a level beyond the first
+    norm_groups: Positive = 8
+    temporal: bool = True  # a residual convolution over frames, against flicker
+    num_frames: Positive = 4  # in training
+    frame_stride: tuple[int, int] = (1, 1)
+    crop: Positive | None = None  # edge of a random square of the latents that is trained on; none = whole frames
+    held_out: Positive = 64  # captions whose clips it is judged on and not trained on
+    held_out_frames: Positive = 8  # of each of these clips
+
+
+class Stage1(Section):
+    """Pruning and the two phases of distillation, of which either may be left out (none)."""
+
+    start: Literal["teacher", "random"] = "teacher"  # the student's first weights: the teacher's, or none
+    lora: Lora | None = None  # none = all weights are trained
+
+    distillation: Optim | None = Optim(steps=400, batch_size=32, learning_rate=1e-3, warmup_steps=20, ema_decay=0.98)
+    consistency: Optim | None = Optim(steps=500, batch_size=32, learning_rate=8e-4, warmup_steps=20, ema_decay=0.98)
     keep_mid_block: bool = False
     num_frames: Positive = 8
     frame_stride: tuple[int, int] = (1, 1)  # drawn from this range where a clip is long enough
@@ -211,6 +277,11 @@ class Stage1(Section):
     guidance_dim: Positive = 256  # of the guidance embedding
     solver_steps: Annotated[int, Field(ge=4, le=1000)] = 50  # of the DDIM grid of distillation and of the student
     huber_c: Annotated[float, Field(gt=0)] = 1e-3
+    teacher_precision: Precision = "fp32"
+    fps_condition: Literal["clip", "released"] = "clip"  # the clip's own rate; or 8, and 16 in the unconditional pass
+    feature_weight: Annotated[float, Field(ge=0)] = 0.0  # of the distance to the features of the teacher's blocks (1a)
+    dynamic_rescale: bool = False  # scale clean latents by timestep, as VideoCrafter2 was trained (1a only)
+    target_ema_decay: Fraction = 0.0  # of the consistency target's weights; 0 = those of the student itself
 
 
 class RewardWeights(Section):
@@ -218,7 +289,8 @@ class RewardWeights(Section):
 
     image_weight: Annotated[float, Field(ge=0)] = 1.0
     video_weight: Annotated[float, Field(ge=0)] = 2.0
-    image_frames: Positive = 4
+    image_frames: Positive = 4  # random ones of each clip
+    video_frames: Positive = 8  # evenly strided ones
 
 
 class Stage2(Section):
@@ -226,22 +298,44 @@ class Stage2(Section):
 
     optim: Optim = Optim(steps=150, batch_size=24, learning_rate=3e-4, warmup_steps=10, ema_decay=0.95)
     rewards: RewardWeights = RewardWeights()
+    lora: Lora | None = None  # none = all weights are trained
+    anchor: Literal["consistency", "stage1", "none"] = "consistency"  # what holds the student while rewards pull
+    anchor_weight: Annotated[float, Field(ge=0)] = 1.0
     reward_batch: Positive = 16
+    decode_frames: Positive | None = None  # decoded at a time, and again in the backward pass; none = all, and kept
+    validation_prompts: Annotated[int, Field(ge=0)] = 32  # captions held out, on which the best checkpoint is chosen
     num_frames: Positive = 8
     frame_stride: tuple[int, int] = (1, 1)
     guidance: tuple[float, float] = (2.5, 5.0)
     huber_c: Annotated[float, Field(gt=0)] = 1e-3
+    teacher_precision: Precision = "fp32"
+    fps_condition: Literal["clip", "released"] = "clip"
 
 
 class Reneg(Section):
-    """Learning the negative embedding of the teacher."""
+    """Learning a negative embedding for a model that samples with classifier-free guidance."""
 
+    model: str = "teacher"  # the chain's, or the folder of another pipeline that is guided and reads the same text
     optim: Optim = Optim(steps=60, batch_size=8, learning_rate=2e-2, lr_schedule="cosine")
     rewards: RewardWeights = RewardWeights(image_weight=1.0, video_weight=1.0)
     guidance_scale: Annotated[float, Field(ge=1)] = 3.0
     steps: Positive = 12  # of the DDIM roll-out
     late_steps: Positive = 4  # the graded step is one of this many last ones
+    decode_frames: Positive | None = None
     num_frames: Positive = 8
+    prompt_steps: Positive = 10  # at most, to fit the embedding to one prompt
+    prompt_patience: Positive = 3  # such steps without a better reward
+
+
+class Finetune(Section):
+    """Adapters that teach a student the style of a user's clips."""
+
+    optim: Optim = Optim(steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=10, ema_decay=0.9)
+    lora: Lora = Lora(rank=16, alpha=16.0)
+    num_frames: Positive = 8
+    frame_stride: tuple[int, int] = (1, 1)
+    guidance: tuple[float, float] = (2.5, 5.0)  # guidance scales at which the student shall show the style
+    huber_c: Annotated[float, Field(gt=0)] = 1e-3
 
 
 class Recaption(Section):
@@ -310,9 +404,12 @@ class Params(Section):
     motion_filter: MotionFilter = MotionFilter()
     recaption: Recaption = Recaption()
     encode: Encode = Encode()
+    decoder: Decoder = Decoder()
+    training: Training = Training()
     stage1: Stage1 = Stage1()
     stage2: Stage2 = Stage2()
     reneg: Reneg = Reneg()
+    finetune: Finetune = Finetune()
     vbench: Vbench = Vbench()
     latency: Latency = Latency()
 
