@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, LatentDataset, write_latent_shard
+from hummingbird.data import latents as module
+from hummingbird.data.latent_shards import EMPTY_PROMPT, INDEX_SCHEMA, EncodedClip, is_whole, write_latent_shard
+from hummingbird.data.latents import LatentDataset
 from hummingbird.errors import UserError
 
 LENGTHS = (12, 8, 20, 9, 16, 3)
@@ -91,6 +95,46 @@ def test_the_stride_gives_way_where_a_clip_is_short(folder: Path) -> None:
     assert found == {"caption 0": 24, "caption 1": 24, "caption 2": 12, "caption 3": 24, "caption 4": 12}
 
 
+def test_a_clip_is_cut_at_every_stride_that_its_length_allows_equally_often(folder: Path) -> None:
+    batches = LatentDataset(folder).batches(6, 4, (2, 6))
+    strides = [
+        round(24 / float(fps))
+        for number in range(120)
+        for batch in [batches(number)]
+        for caption, fps in zip(batch["captions"], batch["fps"], strict=True)
+        if caption == "caption 0"  # 12 frames: windows of 4 have stride 3 at most
+    ]
+    assert set(strides) == {2, 3}
+    assert 0.35 < strides.count(3) / len(strides) < 0.65
+
+
+def test_with_few_shards_an_epoch_is_the_plain_permutation(folder: Path) -> None:
+    """The draws of a run at stride 1, written out: neither order nor windows may change between versions."""
+    batches = LatentDataset(folder).batches(3, 3, seed=7)
+    for number in range(6):
+        order = np.random.default_rng([7, 0, number // 2]).permutation(6)
+        rng = np.random.default_rng([7, 1, number])
+        batch = batches(number)
+        for place, clip in enumerate(order[number % 2 * 3 :][:3]):
+            start = rng.integers(LENGTHS[clip] - 2)
+            assert batch["latents"][place, 0, :, 0, 0].tolist() == [100.0 * clip + start + k for k in range(3)]
+
+
+def test_files_are_open_only_while_they_are_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPEN_SHARDS", 3)
+    clips = [replace(encoded(0), clip_id=f"c{n}", caption=f"caption {n}") for n in range(40)]
+    parts = [write_latent_shard(tmp_path / f"{n}.safetensors", [clips[n]]) for n in range(40)]
+    pl.concat(parts).write_parquet(tmp_path / "index.parquet")
+    save_file({"text": torch.zeros(1, 5, 6)}, tmp_path / EMPTY_PROMPT)
+    data = LatentDataset(tmp_path)
+    batches = data.batches(4, 4)
+    seen = []
+    for number in range(10):
+        seen += batches(number)["captions"]
+        assert len(data._open) <= 3
+    assert len(set(seen)) == 40
+
+
 def test_clips_too_short_for_the_window_are_left_out_or_reported(folder: Path) -> None:
     data = LatentDataset(folder)
     assert {c for step in range(4) for c in data.batch(step, 4, 16)["captions"]} == {"caption 2", "caption 4"}
@@ -104,8 +148,55 @@ def test_missing_and_damaged_latents_are_explained(folder: Path, tmp_path: Path)
     shard = folder / "0.safetensors"
     shard.write_bytes(shard.read_bytes()[:300])
     data = LatentDataset(folder)
-    with pytest.raises(UserError, match="missing or damaged"):
+    with pytest.raises(UserError, match=r"0\.safetensors is missing or damaged"):
         data.batch(0, 6, 3)
     (folder / EMPTY_PROMPT).unlink()
     with pytest.raises(UserError, match="missing or damaged"):
         LatentDataset(folder)
+    (folder / "index.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(UserError, match="is not an index of latents"):
+        LatentDataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [("frame_offset", 37, "has no rows 3[789] to"), ("frame_offset", -4, "has no rows -"), ("text_row", 3, "of text")],
+)
+def test_rows_that_point_outside_their_shard_are_named(folder: Path, column: str, value: int, problem: str) -> None:
+    index = pl.read_parquet(folder / "index.parquet").filter(pl.col("clip_id") == "c5")
+    index.with_columns(pl.lit(value).cast(INDEX_SCHEMA[column]).alias(column)).write_parquet(folder / "index.parquet")
+    with pytest.raises(UserError, match=problem) as error:
+        LatentDataset(folder).batch(0, 1, 3)
+    assert "1.safetensors" in error.value.problem
+
+
+@pytest.mark.parametrize("name", ["latents", "text"])
+def test_values_that_are_not_finite_are_named_by_their_clip(folder: Path, name: str) -> None:
+    bad = replace(encoded(1), **{name: getattr(encoded(1), name) * float("inf")})
+    write_latent_shard(folder / "0.safetensors", [encoded(0), bad, encoded(2)])
+    with pytest.raises(UserError, match=f"the {name} of clip c1 .* are not finite"):
+        LatentDataset(folder).batch(0, 6, 3)
+
+
+def test_no_clips_fewer_than_processes_and_strange_strides_are_refused(folder: Path) -> None:
+    data = LatentDataset(folder)
+    data.batches(2, 4, processes=5)
+    with pytest.raises(UserError, match="6 processes cannot share 5 clips of 4 frames or more"):
+        data.batches(2, 4, processes=6)
+    for strides in ((0, 1), (3, 2)):
+        with pytest.raises(UserError, match="no range of strides"):
+            data.batches(2, 4, strides)
+    data.index.clear().write_parquet(folder / "index.parquet")
+    with pytest.raises(UserError, match="there is no clip in") as error:
+        LatentDataset(folder).batches(2, 4)
+    assert "vqa_filter" in error.value.next_step
+
+
+def test_a_shard_is_whole_only_with_all_its_rows(folder: Path) -> None:
+    index = pl.read_parquet(folder / "index.parquet").filter(pl.col("shard") == "0.safetensors")
+    shard = folder / "0.safetensors"
+    assert is_whole(shard, index)
+    assert not is_whole(shard, index[:2])
+    shard.write_bytes(shard.read_bytes()[:-10])
+    assert not is_whole(shard, index)
+    assert not is_whole(folder / "2.safetensors", index)

@@ -237,7 +237,7 @@ def test_pages_do_not_pile_up_and_hostile_text_stays_text(layout: Layout) -> Non
 
 
 def test_names_that_are_written_again_are_those_of_the_code() -> None:
-    from hummingbird.data.latents import INDEX_SCHEMA
+    from hummingbird.data.latent_shards import INDEX_SCHEMA
 
     assert (suites.SIGNALS, suites.QUALITY, suites.MOTION) == (SIGNALS, QUALITY, MOTION)
     assert suites.columns_of("measure") == {name: str(kind) for name, kind in SCORES.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from hummingbird.data.latents import INDEX_SCHEMA
+from hummingbird.data.latent_shards import INDEX_SCHEMA
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.ops.inspector import Inspector

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from hummingbird.cli import app
-from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, write_latent_shard
+from hummingbird.data.latent_shards import EMPTY_PROMPT, EncodedClip, write_latent_shard
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.miniature.teacher import miniature_scheduler

@@ -246,6 +246,19 @@ def test_a_damaged_cache_is_explained(layout: Layout) -> None:
         encode.run(PARAMS, layout, SilentLog())
 
 
+def test_a_shard_that_was_damaged_since_is_made_again(ready: Path, layout: Layout, encoded: Counter[str]) -> None:
+    """The published file and the cache's are one file: what damages one damages both."""
+    encode.run(PARAMS, layout, SilentLog())
+    assert encoded["videos"] == 5
+    shard = layout.latents / "00001.safetensors"
+    with shard.open("r+b") as file:
+        file.truncate(shard.stat().st_size // 2)
+    shutil.rmtree(layout.latents)
+    encode.run(PARAMS, layout, SilentLog())
+    assert 5 < encoded["videos"] < 10
+    assert same(layout, Layout(ready))
+
+
 def test_frames_are_scaled_and_cropped_to_the_size_asked_for(layout: Layout) -> None:
     encode.run(Params(encode=Encode(height=16, width=24, max_frames=5)), layout, SilentLog())
     batch = LatentDataset(layout.latents).batch(0, 2, 5)

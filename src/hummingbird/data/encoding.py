@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from hummingbird.data.clips import write_table
-from hummingbird.data.latents import INDEX_SCHEMA, EncodedClip, write_latent_shard
+from hummingbird.data.latent_shards import INDEX_SCHEMA, EncodedClip, write_latent_shard
 from hummingbird.data.shards import iter_clips
 from hummingbird.data.video_io import Video, VideoError, decode
 from hummingbird.errors import UserError

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from hummingbird import engine
 from hummingbird.data.clips import read_table, write_table
 from hummingbird.data.encoding import Models, ShardTask, encode_shard, encode_text, shard_key, with_keys, with_places
-from hummingbird.data.latents import EMPTY_PROMPT, INDEX_SCHEMA
+from hummingbird.data.latent_shards import EMPTY_PROMPT, INDEX_SCHEMA, is_whole
 from hummingbird.errors import UserError
 from hummingbird.files import explain_disk_errors, link_or_copy, replacing, replacing_folder
 from hummingbird.layout import Layout
@@ -44,7 +44,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     rows = with_keys(table, models, params.encode)
     parts = list(rows.iter_slices(params.encode.clips_per_shard))
     shards = [cache / f"{shard_key(part)}.safetensors" for part in parts]
-    missing = [number for number, shard in enumerate(shards) if not shard.with_suffix(".parquet").is_file()]
+    missing = [number for number, shard in enumerate(shards) if not _is_there(shard)]
     tasks = []
     if missing:
         placed = with_places(rows, cache)
@@ -61,6 +61,15 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     index = _publish(shards, _empty_prompt(cache, models), layout.latents)
     _prune(cache, set(shards), params.curation.latents_cache_gb)
     return _figures(index, layout.latents)
+
+
+def _is_there(shard: Path) -> bool:
+    """Whether the cache holds a shard. One that was damaged since is forgotten: published, it would share its damage,
+    and be made of itself."""
+    index = shard.with_suffix(".parquet")
+    if index.is_file() and not is_whole(shard, pl.read_parquet(index)):
+        index.unlink()
+    return index.is_file()
 
 
 def _by_clip(parts: list[pl.DataFrame], missing: set[int], results: Iterable[object]) -> Generator[None, None, None]:
