@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,31 @@ def test_a_layout_learns_which_way_a_word_moves() -> None:
 def test_latents_that_cannot_be_halved_are_refused(unet: VideoUNet) -> None:
     with pytest.raises(ValueError, match="multiples of 2"):
         unet(torch.randn(1, 16, 8, 3, 4), 5, torch.randn(1, 24, 96))
+
+
+def test_gradient_checkpointing_changes_no_gradient_and_keeps_less(unet: VideoUNet) -> None:
+    sample, text = inputs()
+    network = copy.deepcopy(unet).requires_grad_(True)
+
+    def gradients_and_kept() -> tuple[list[torch.Tensor], int]:
+        kept: dict[int, int] = {}
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        network.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = network(sample, 500, text).sample.square().sum()
+        loss.backward()
+        return [p.grad.clone() for p in network.parameters() if p.grad is not None], sum(kept.values())
+
+    plain, all_kept = gradients_and_kept()
+    network.enable_gradient_checkpointing()
+    again, less_kept = gradients_and_kept()
+    assert len(plain) == len(again) > 0
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+    assert less_kept < all_kept / 2
 
 
 def test_saved_and_loaded_it_is_the_same_network(unet: VideoUNet, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
-from hummingbird.ops import runner
+from hummingbird.ops import launch, runner
 from hummingbird.ops.runner import run_stage, stage_names
 from hummingbird.ops.tracking import connect, record_path
 from hummingbird.params import Download, Params, dump_params
@@ -57,6 +57,18 @@ def test_the_run_is_tracked_with_parameters_curves_and_pictures(
     names = {item.path for item in client.list_artifacts(record["run_id"])}
     assert names == {"code.py", "images"}
     assert len(list((root / "mlartifacts").rglob("*.png"))) == 3
+
+
+def test_how_a_training_ran_on_the_machine_is_tracked_with_it(
+    root: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "TRAINING", ("toy",))
+    install(lambda params, layout, log: {"answer": 42})
+    run_stage("toy", root)
+    record = json.loads(record_path(Layout(root), "toy").read_text())
+    tracked = connect(root)[0].get_run(record["run_id"]).data.params
+    assert tracked["training.strategy"] == "ddp"
+    assert tracked["training.guard.patience"] == "5"
 
 
 def test_global_generators_start_from_the_seed(root: Path, install: Install) -> None:

@@ -24,7 +24,8 @@ from hummingbird.models.dover import Dover, QualityScores
 from hummingbird.models.dover.views import aesthetic_view, technical_view
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
-from hummingbird.training.trainer import Trainer, config_key
+from hummingbird.training.trainer import Trainer
+from hummingbird.training.workfolder import config_key
 
 CLIPS = 1024
 TEST_CLIPS = 640  # half of them to calibrate, half to judge
@@ -162,11 +163,11 @@ class DoverMethod:
     def trainable(self) -> nn.Module:
         return self.model
 
-    def loss(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         whole, pieces, good = batch
         aesthetic, technical = self.model(whole, pieces)
         losses = [F.binary_cross_entropy_with_logits(raw, good) for raw in (aesthetic, technical)]
-        right = [float(((raw > 0) == (good > 0.5)).float().mean()) for raw in (aesthetic, technical)]
+        right = [((raw > 0) == (good > 0.5)).float().mean() for raw in (aesthetic, technical)]
         return losses[0] + losses[1], {"aesthetic_accuracy": right[0], "technical_accuracy": right[1]}
 
 
@@ -246,7 +247,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
     )
     data = PairSampler(model, clips.videos, seed)
     work = out.parent / ".work/dover" / config_key(seed, budget, CONFIG)
-    Trainer(DoverMethod(model), data, optim, work=work, seed=seed, log=log, description="DOVER").fit()
+    Trainer(DoverMethod(model), data, optim, work=work, seed=seed, log=log, description="DOVER", on_cpu=True).fit()
     unseen = graded_clips(seed + 1, max(64, round(TEST_CLIPS * share)), log)
     half = len(unseen.kinds) // 2
     calibrate(model, unseen.part(0, half))

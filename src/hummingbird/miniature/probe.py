@@ -17,7 +17,8 @@ from hummingbird.miniature.reward_data import to_clips
 from hummingbird.models.probe import HEADS, Probe
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
-from hummingbird.training.trainer import Trainer, config_key
+from hummingbird.training.trainer import Trainer
+from hummingbird.training.workfolder import config_key
 
 CLIPS = 4096
 SPOILT_SHARE = 0.3
@@ -96,13 +97,13 @@ class ProbeMethod:
     def __init__(self, probe: Probe) -> None:
         self.trainable = probe
 
-    def loss(self, batch: tuple[Tensor, dict[str, Tensor]], step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, dict[str, Tensor]], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         clips, labels = batch
         logits = self.trainable(clips)
         losses = [F.cross_entropy(logits[head], labels[head], ignore_index=_IGNORED) for head in HEADS]
         loss = torch.stack(losses).sum()
         figures = {
-            f"accuracy/{head}": float((logits[head].argmax(1) == labels[head])[labels[head] != _IGNORED].float().mean())
+            f"accuracy/{head}": (logits[head].argmax(1) == labels[head])[labels[head] != _IGNORED].float().mean()
             for head in HEADS
         }
         return loss, figures
@@ -123,7 +124,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
     )
     sampler = ProbeSampler(data, batch_size=BATCH_SIZE, seed=seed)
     work = out.parent / ".work" / f"probe_{config_key(probe.config, seed, budget)}"
-    Trainer(ProbeMethod(probe), sampler, optim, work=work, seed=seed, log=log, description="probe").fit()
+    Trainer(ProbeMethod(probe), sampler, optim, work=work, seed=seed, log=log, description="probe", on_cpu=True).fit()
     figures = quality(probe, seed=seed + 1_000_000, count=max(32, round(512 * min(1.0, budget))), log=log)
     probe.save_pretrained(out)
     return figures

@@ -19,7 +19,8 @@ from hummingbird.data.captions import CaptionError, Facts, compose, facts_of, pa
 from hummingbird.data.recaption.transformers_backend import Recaptioner
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
-from hummingbird.training.trainer import Trainer, config_key
+from hummingbird.training.trainer import Trainer
+from hummingbird.training.workfolder import config_key
 
 STEPS = 1000
 BATCH_SIZE = 48
@@ -132,7 +133,7 @@ class RewriteMethod:
     def trainable(self) -> nn.Module:
         return self.model
 
-    def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         return self.model(**batch).loss, {}
 
 
@@ -156,7 +157,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
 
     work = out.parent / ".work" / f"recaptioner-{config_key(seed, optim.model_dump())}"
     method = RewriteMethod(recaptioner.model)
-    Trainer(method, data, optim, work=work, seed=seed, log=log, description="recaptioner").fit()
+    Trainer(method, data, optim, work=work, seed=seed, log=log, description="recaptioner", on_cpu=True).fit()
     figures = quality(recaptioner, seed=seed + 1, count=max(16, round(512 * min(1.0, budget))))
     recaptioner.model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)

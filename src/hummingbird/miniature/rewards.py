@@ -34,7 +34,8 @@ from hummingbird.models.rewards.video_text import VideoTextConfig, VideoTextRewa
 from hummingbird.models.text import build_world_tokenizer
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
-from hummingbird.training.trainer import Trainer, config_key
+from hummingbird.training.trainer import Trainer
+from hummingbird.training.workfolder import config_key
 
 Reward = ImageTextReward | VideoTextReward
 
@@ -114,7 +115,7 @@ class ContrastiveMethod:
         self.heads = nn.ModuleDict({fact: nn.Linear(config.projection_dim, len(NAMED_FACTS[fact])) for fact in facts})
         self.trainable = nn.ModuleDict({"reward": reward, "heads": self.heads})
 
-    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Batch, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         count = len(batch.clean)
         clips = encode(self.reward, torch.cat([batch.clean, batch.bad]))
         texts = self.reward.text_features([*batch.captions, *batch.wrong])
@@ -130,7 +131,7 @@ class ContrastiveMethod:
         figures = {
             "text_accuracy": _accuracy(to_text, target),
             "clip_accuracy": _accuracy(to_clip, target),
-            "score": float(to_text.detach().diagonal().mean() / SCALE),
+            "score": to_text.detach().diagonal().mean() / SCALE,
         }
         for fact, labels in batch.labels.items():
             logits = self.heads[fact](SCALE * clips[:count])
@@ -139,8 +140,8 @@ class ContrastiveMethod:
         return loss, figures
 
 
-def _accuracy(logits: Tensor, target: Tensor) -> float:
-    return float((logits.detach().argmax(1) == target).float().mean())
+def _accuracy(logits: Tensor, target: Tensor) -> Tensor:
+    return (logits.detach().argmax(1) == target).float().mean()
 
 
 def _same(rows: list[str], columns: list[str]) -> Tensor:
@@ -165,7 +166,7 @@ def train(
     )
     method = ContrastiveMethod(reward, kind)
     work = out.parent / ".work" / f"{kind}_reward_{config_key(size, seed, budget)}"
-    Trainer(method, sampler, optim, work=work, seed=seed, log=log, description=f"{kind} reward").fit()
+    Trainer(method, sampler, optim, work=work, seed=seed, log=log, description=f"{kind} reward", on_cpu=True).fit()
     reward.requires_grad_(False).eval()
     figures = quality(reward, kind, seed=seed + 1_000_000, count=max(32, round(256 * min(1.0, budget))))
     reward.half().save_pretrained(out)

@@ -82,7 +82,7 @@ class DiffusionMethod:
         self.trainable, self.scheduler = unet, scheduler
         self.text_encoder = text_encoder.requires_grad_(False).eval()
 
-    def loss(self, batch: tuple[Tensor, Tensor], step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         latents, tokens = batch
         with torch.no_grad():
             text = self.text_encoder(input_ids=tokens).last_hidden_state
@@ -106,7 +106,6 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         warmup_steps=int(100 * min(budget, 1)),
         weight_decay=0.01,
         ema_decay=0.999 if budget > 0.3 else 0.9,
-        checkpoint_every_s=60,
     )
     work = out / ".work/teacher"
     cache = work / "data.pt"
@@ -124,7 +123,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
     unet = miniature_unet(text_encoder.config.hidden_size)
     scheduler = miniature_scheduler()
     method = DiffusionMethod(unet, text_encoder, scheduler)
-    history = Trainer(method, data, optim, work=work, seed=seed, log=log, description="teacher").fit()
+    history = Trainer(method, data, optim, work=work, seed=seed, log=log, description="teacher", on_cpu=True).fit()
     unet.half().save_pretrained(out / "unet")  # loading takes it back to single precision
     scheduler.save_pretrained(out / "scheduler")
     tail = [row["loss"] for row in history[-100:]]

@@ -20,7 +20,8 @@ from hummingbird.data import world
 from hummingbird.models.text import build_world_tokenizer, miniature_text_config, tokenize
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
-from hummingbird.training.trainer import Trainer, config_key
+from hummingbird.training.trainer import Trainer
+from hummingbird.training.workfolder import config_key
 
 NONE = "none"
 _OBJECT = {"color": tuple(world.COLORS), "shape": world.SHAPES, "texture": world.TEXTURES}
@@ -104,12 +105,12 @@ class NamingMethod:
         self.heads = nn.ModuleDict({fact: nn.Linear(width, len(classes)) for fact, classes in FACTS.items()})
         self.trainable = nn.ModuleDict({"text_encoder": text_encoder, "heads": self.heads})
 
-    def loss(self, batch: tuple[Tensor, dict[str, Tensor]], step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, dict[str, Tensor]], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         tokens, labels = batch
         mean = self.text_encoder(input_ids=tokens).last_hidden_state.mean(dim=1)
         logits = {fact: head(mean) for fact, head in self.heads.items()}
         losses = [F.cross_entropy(logits[fact], labels[fact]) for fact in FACTS]
-        right = {f"named/{fact}": float((logits[fact].argmax(1) == labels[fact]).float().mean()) for fact in FACTS}
+        right = {f"named/{fact}": (logits[fact].argmax(1) == labels[fact]).float().mean() for fact in FACTS}
         return torch.stack(losses).sum(), right
 
 
@@ -131,9 +132,9 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
     method = NamingMethod(text_encoder)
     work = out / ".work" / f"text_encoder_{config_key(text_encoder.config.to_dict(), seed, budget)}"
     captions = Captions(tokenizer, batch_size=optim.batch_size, seed=seed)
-    Trainer(method, captions, optim, work=work, seed=seed, log=log, description="text encoder").fit()
+    Trainer(method, captions, optim, work=work, seed=seed, log=log, description="text encoder", on_cpu=True).fit()
     with torch.no_grad():
         _, figures = method.loss(Captions(tokenizer, batch_size=512, seed=seed + 1_000_000)(0), 0)
     text_encoder.half().save_pretrained(out / "text_encoder")  # loading takes it back to single precision
     tokenizer.save_pretrained(out / "tokenizer")
-    return figures
+    return {name: float(value) for name, value in figures.items()}

@@ -43,13 +43,13 @@ class VaeMethod:
     def trainable(self) -> nn.Module:
         return self.vae
 
-    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         latents = posterior(self.vae, batch)
         output = reconstruct(self.vae, latents.sample())
         l1, mse = F.l1_loss(output, batch), F.mse_loss(output, batch)
         kl = latents.kl().mean() / batch[0].numel()
         psnr = 10 * torch.log10(4 / mse.detach())
-        return l1 + 2 * mse + 1e-3 * kl, {"psnr_db": float(psnr), "kl": float(kl.detach())}
+        return l1 + 2 * mse + 1e-3 * kl, {"psnr_db": psnr, "kl": kl.detach()}
 
 
 @torch.no_grad()
@@ -76,7 +76,9 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         rng = np.random.default_rng([seed, step])
         return pixels_from_video(frames[torch.from_numpy(rng.integers(0, len(frames), optim.batch_size))])
 
-    Trainer(VaeMethod(vae), data, optim, work=out.parent / ".work/vae", seed=seed, log=log, description="vae").fit()
+    Trainer(
+        VaeMethod(vae), data, optim, work=out.parent / ".work/vae", seed=seed, log=log, description="vae", on_cpu=True
+    ).fit()
     normalise_latents(vae, data(-1 % optim.steps))
     figures = {"psnr_db": reconstruction_psnr(vae, seed + 1), "steps": optim.steps}
     vae.half().save_pretrained(out)  # loading takes it back to single precision

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,6 +78,8 @@ class VideoUNet(UNet3DConditionModel):
         temporal_dropout: dropout inside the temporal convolutions (0.1 in VideoCrafter2).
     """
 
+    _supports_gradient_checkpointing = True  # by block, here: diffusers' blocks do not do it themselves
+
     @register_to_config
     def __init__(
         self,
@@ -110,6 +113,7 @@ class VideoUNet(UNet3DConditionModel):
             time_cond_proj_dim=time_cond_proj_dim,
         )
         self._forget_parent_config()
+        self.gradient_checkpointing = False
         width = block_out_channels[0]
         self.fps_embedding = TimestepEmbedding(width, width * 4) if fps_condition else None
         self.text_projection = nn.Linear(cross_attention_dim, width * 4) if pooled_text else None
@@ -190,18 +194,25 @@ class VideoUNet(UNet3DConditionModel):
         hidden = self.transformer_in(hidden, num_frames=frames, return_dict=False)[0]
         skips: tuple[Tensor, ...] = (hidden,)
         for block in self.down_blocks:
-            hidden, states = block(**self._block_inputs(block, hidden, embedding, text, frames))
+            hidden, states = self._run(block, **self._block_inputs(block, hidden, embedding, text, frames))
             skips += states
         if self.mid_block is not None:
-            hidden = self.mid_block(hidden, embedding, encoder_hidden_states=text, num_frames=frames)
+            inputs = {"temb": embedding, "encoder_hidden_states": text, "num_frames": frames}
+            hidden = self._run(self.mid_block, hidden_states=hidden, **inputs)
         for block in self.up_blocks:
             count = len(block.resnets)
             skips, states = skips[:-count], skips[-count:]
             inputs = self._block_inputs(block, hidden, embedding, text, frames)
-            hidden = block(**inputs, res_hidden_states_tuple=states)
+            hidden = self._run(block, **inputs, res_hidden_states_tuple=states)
         hidden = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         out = hidden.unflatten(0, (batch, frames)).transpose(1, 2)
         return UNet3DConditionOutput(sample=out) if return_dict else (out,)
+
+    def _run(self, block: nn.Module, **inputs: Any) -> Any:
+        """A block's output; under gradient checkpointing its activations are computed again in the backward pass."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return self._gradient_checkpointing_func(partial(block, **inputs))
+        return block(**inputs)
 
     @staticmethod
     def _block_inputs(block: nn.Module, hidden: Tensor, embedding: Tensor, text: Tensor, frames: int) -> dict[str, Any]:

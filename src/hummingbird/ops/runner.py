@@ -24,7 +24,7 @@ import hummingbird.stages
 from hummingbird.errors import UserError, did_you_mean
 from hummingbird.files import write_json
 from hummingbird.layout import Layout
-from hummingbird.ops import gates, snapshot, tracking
+from hummingbird.ops import gates, launch, snapshot, tracking
 from hummingbird.ops.inspector import Inspector
 from hummingbird.params import Params, load_params
 
@@ -48,7 +48,9 @@ def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
         before = snapshot.take(root, name, knobs)
         with (
             Inspector(layout) if name in (*gates.READS, *gates.WRITES) else nullcontext() as gate,
-            tracking.stage_run(layout, name, knobs, snapshot.stage_hash(root, name, before)) as log,
+            tracking.stage_run(
+                layout, name, knobs | _how_it_runs(params, name), snapshot.stage_hash(root, name, before)
+            ) as log,
         ):
             stage = importlib.import_module(f"hummingbird.stages.{name}")
             if gate and name in gates.READS:
@@ -80,6 +82,11 @@ def _knobs(params: Params, name: str) -> dict[str, Any]:
     section = getattr(params, name, None)
     values = {name: section.model_dump(mode="json")} if isinstance(section, BaseModel) else {}
     return {"seed": params.seed, **values}
+
+
+def _how_it_runs(params: Params, name: str) -> dict[str, Any]:
+    """What shapes no result, and is worth a record all the same: how a training ran on the machine."""
+    return {"training": params.training.model_dump(mode="json")} if name in launch.TRAINING else {}
 
 
 def _reads_models(before: Mapping[str, str]) -> bool:

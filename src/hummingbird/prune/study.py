@@ -23,7 +23,7 @@ from hummingbird.prune.results import Row, format_rows, write_results
 from hummingbird.runlog import RunLog
 from hummingbird.training.importance import Change, Draws, ImportanceStudy, Losses
 from hummingbird.training.records import fingerprint
-from hummingbird.training.trainer import config_key
+from hummingbird.training.workfolder import config_key
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def write_curve(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
 
 
 def fingerprint(*paths: Path) -> list[str]:
-    """sha256 of files, and of every file of folders: names the inputs a checkpoint belongs to."""
+    """sha256 of files, and of every file of folders: names the inputs a checkpoint belongs to.
+
+    Nothing in processes that only train along: the first one alone reads all latents and names the work folder.
+    """
+    if int(os.environ.get("RANK", "0")) > 0:
+        return []
     files = [f for path in paths for f in (sorted(path.rglob("*")) if path.is_dir() else [path]) if f.is_file()]
     return [sha256(file) for file in files]

@@ -1,68 +1,78 @@
-"""One training loop for every objective: foundation models, stage 1, stage 2 and ReNeg.
+"""One training loop for every objective: foundation models, the decoder, stage 1, stage 2, ReNeg and fine-tuning.
 
-A *method* owns its losses, nothing else; *data* is a pure function of the step. Before each step the global generator
-is seeded from (seed, step), so a run that is killed at any step and resumed gives the same losses and weights as one
-that was not, without any generator state in the checkpoint.
+A *method* owns its losses, nothing else; *data* is a pure function of the number of a part. A step is made of
+``optim.accumulate`` parts, which the processes that train together share. Before each part the global generators are
+seeded from (seed, step, part): a run that is killed at any step and resumed gives the same losses and weights as one
+that was not, without any generator state in the checkpoint, and two processes draw what one would have drawn.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
-from diffusers.training_utils import EMAModel
-from torch import Tensor, nn
+from accelerate.state import AcceleratorState
+from accelerate.utils import send_to_device
+from torch import Tensor
 
+from hummingbird.data.prefetch import prefetched
 from hummingbird.errors import UserError
-from hummingbird.params import Optim
+from hummingbird.params import Optim, Precision, Training
 from hummingbird.runlog import RunLog
-from hummingbird.training import checkpoint
+from hummingbird.training import checkpoint, memory, processes, sharding
+from hummingbird.training.guard import CollapseError, LossWatch
+from hummingbird.training.learner import Learner, Method, networks_of
 
 Data = Callable[[int], Any]
-Callback = Callable[[int], None]
+BEST = "best.pt"
+_MIXED = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Method(Protocol):
-    """An objective: what is trained and what its loss is."""
+class Validation(Protocol):
+    """What is done every so many steps with the averaged weights in place, such as drawing samples."""
 
     @property
-    def trainable(self) -> nn.Module:
-        """The module whose parameters with ``requires_grad`` are optimised."""
+    def every(self) -> int:
+        """Steps between two of them; 0 = never."""
         ...
 
-    def loss(self, batch: Any, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Scalar loss of one batch, and figures to log."""
+    def __call__(self, step: int) -> float | None:
+        """Look at the model after ``step`` steps; a score, if one is returned, is better when higher."""
         ...
 
 
-def config_key(*parts: Any) -> str:
-    """Short hash of a configuration; names the work folder, so that other settings never resume each other."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def step_seed(seed: int, step: int, part: int = 0) -> int:
+    """Seed of one part of a training step; independent streams for neighbours."""
+    return int(np.random.SeedSequence([seed, step, part]).generate_state(1, np.uint64)[0] >> 1)
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Seed of one training step; independent streams for neighbouring steps."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)
+def _accelerator(precision: Precision, cpu: bool) -> Accelerator:
+    """accelerate's view of the machine, at a precision of its own: phases of one process may differ in it."""
+    if precision == "fp16" and cpu:
+        raise UserError("fp16 is not trained on a CPU", "set precision to bf16 or fp32 in params.yaml")
+    AcceleratorState._reset_state()  # it would keep the precision of the phase before
+    return Accelerator(mixed_precision="no" if precision == "fp32" else precision, cpu=cpu)
 
 
 class Trainer:
-    """Trains ``method.trainable`` and leaves it holding the final (EMA, where asked for) weights.
+    """Trains ``method.trainable`` and leaves it holding the final weights: those of the best validation where it gives
+    a score, else the averaged ones where an average is kept, else the last.
 
     Args:
-        data: batch of a step, ``data(step)``.
-        work: folder for the checkpoint; must be outside DVC outputs.
-        on_step: called after every step with its number (from 1), e.g. to draw samples.
+        data: batch of a part, ``data(step * optim.accumulate + part)``; called in another thread, so it must not draw
+            from torch's global generator.
+        work: folder for checkpoints; must be outside DVC outputs.
         first_step: added to the steps in the log, where a stage trains in phases.
+        on_cpu: train there even where there is a GPU: the method or its data know of no other device.
+
+    Raises:
+        UserError: ``optim.accumulate`` parts cannot be shared evenly by the processes, or do not fit in memory.
     """
 
     def __init__(
@@ -74,110 +84,167 @@ class Trainer:
         work: Path,
         seed: int,
         log: RunLog,
-        on_step: Callback | None = None,
+        training: Training = Training(),  # noqa: B008  # frozen
+        validation: Validation | None = None,
         description: str = "training",
         first_step: int = 0,
+        on_cpu: bool = False,
     ) -> None:
-        self.method, self.data, self.optim = method, data, optim
-        self.path = work / "checkpoint.pt"
-        self.seed, self.log, self.on_step = seed, log, on_step
+        self.method, self.data, self.optim, self.training = method, data, optim, training
+        self.work, self.seed, self.log, self.validation = work, seed, log, validation
         self.description, self.first_step = description, first_step
-        precision = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[optim.precision]
-        self.accelerator = Accelerator(mixed_precision=precision, gradient_accumulation_steps=1)
-        self.parameters = [p for p in method.trainable.parameters() if p.requires_grad]
-        if not self.parameters:
-            raise ValueError("the method has nothing to train")
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=optim.learning_rate, weight_decay=optim.weight_decay, betas=(0.9, 0.99), fused=True
-        )
-        self.schedule = get_scheduler(
-            optim.lr_schedule,
-            self.optimizer,
-            num_warmup_steps=optim.warmup_steps,
-            num_training_steps=optim.steps,
-        )
-        self.ema = EMAModel(self.parameters, decay=optim.ema_decay) if optim.ema_decay else None
+        self.accelerator = _accelerator(optim.precision, on_cpu or not torch.cuda.is_available())
+        self.world, self.rank = self.accelerator.num_processes, self.accelerator.process_index
+        if optim.accumulate % self.world:
+            raise UserError(
+                f"{self.world} processes cannot share the {optim.accumulate} parts of a step of {description} evenly",
+                "set accumulate in params.yaml to a multiple of that number, and batch_size down by as much",
+            )
+        self.parts = range(self.rank, optim.accumulate, self.world)  # of each step, those of this process
+        self._fit_into_memory()
+        self.learner = Learner(method, optim, training, self.accelerator)
         self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] | None = None
+        self.saved = 0  # step of the newest checkpoint
+        self.settings = "/".join(work.parts[-2:])  # the work folder is named by them
 
     def fit(self) -> list[dict[str, float]]:
         """Run (or resume) to the last step; returns the logged series, one row a step.
 
         Raises:
-            UserError: the loss is not finite, or the checkpoint cannot be written.
+            UserError: the loss is not finite or explodes, samples collapse, or a checkpoint cannot be written. The last
+                good checkpoint stays.
         """
         start = self._resume()
-        model = self.method.trainable
-        model.train()
-        saved = time.monotonic()
+        watch = LossWatch(self.training.guard, self.description, [row["loss"] for row in self.history])
+        self.method.trainable.train()
         try:
-            for step in self.log.progress(range(start, self.optim.steps), self.description, self.optim.steps - start):
-                row = self._step(step)
-                self.history.append(row)
-                self.log.metrics({k: v for k, v in row.items() if k != "step"}, self.first_step + step)
-                if time.monotonic() - saved > self.optim.checkpoint_every_s:
-                    self._save(step + 1)
-                    saved = time.monotonic()
-                if self.on_step is not None:
-                    self.on_step(step + 1)
+            self._run(range(start, self.optim.steps), watch)
         except KeyboardInterrupt:
-            self._save(len(self.history))
+            new = len(self.history) != self.saved
+            if new and watch.calm and self.learner.settled and self.world == 1:  # several may be at different steps
+                self._save(len(self.history))
             raise
-        self._save(self.optim.steps)
-        if self.ema is not None:
-            self.ema.copy_to(self.parameters)
-        model.eval()
+        self._finish()
         return self.history
 
-    def _step(self, step: int) -> dict[str, float]:
-        torch.manual_seed(step_seed(self.seed, step))
-        figures: dict[str, float] = {}
-        total = 0.0
-        for part in range(self.optim.accumulate):
-            batch = self.data(step * self.optim.accumulate + part)
-            with self.accelerator.autocast():
-                loss, extra = self.method.loss(batch, step)
-            total += float(loss.detach()) / self.optim.accumulate
-            if not math.isfinite(total):
-                raise UserError(
-                    f"the loss of {self.description} is not finite at step {step}",
-                    "lower the learning rate or max_grad_norm in params.yaml; the last good checkpoint is kept",
-                )
-            self.accelerator.backward(loss / self.optim.accumulate)
-            for key, value in extra.items():
-                figures[key] = figures.get(key, 0.0) + value / self.optim.accumulate
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.optim.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        rate = self.schedule.get_last_lr()[0]
-        self.schedule.step()
-        if self.ema is not None:
-            self.ema.step(self.parameters)
-        return {"step": step, "loss": total, **figures, "grad_norm": float(norm), "lr": rate}
+    def _run(self, steps: range, watch: LossWatch) -> None:
+        saved = time.monotonic()
+        numbers = (step * self.optim.accumulate + part for step in steps for part in self.parts)
+        with prefetched(self.data, numbers, self.training.prefetch) as batches:
+            for step in self.log.progress(steps, self.description, len(steps)):
+                row = self._step(step, batches, watch)
+                self.history.append(row)
+                self.log.metrics({k: v for k, v in row.items() if k != "step"}, self.first_step + step)
+                validated = self._validate(step + 1)
+                self.learner.settled = True  # from here on, and not before, all of this step is done
+                # Before the first update, which fp16 may skip for a while, the optimiser has no state to save.
+                if self.learner.updates and (validated or (watch.calm and self._is_due(step + 1, saved))):
+                    self._save(step + 1, validated)
+                    saved = time.monotonic()
 
-    # -------------------------------------------------------------------------------------------- persistence
+    def _step(self, step: int, batches: Iterator[tuple[int, Any]], watch: LossWatch) -> dict[str, float]:
+        sums: dict[str, Tensor] = {}
+        for part in self.parts:
+            batch = send_to_device(next(batches)[1], self.accelerator.device)
+            torch.manual_seed(step_seed(self.seed, step, part))
+            figures = self.learner.backward(batch, step, parts=len(self.parts), last=part == self.parts[-1])
+            for key, value in figures.items():
+                value = torch.as_tensor(value, dtype=torch.float64, device=self.accelerator.device)
+                share = value / self.optim.accumulate
+                sums[key] = sums[key] + share if key in sums else share
+        means = self._together(sums)
+        watch(means["loss"], step)  # before its gradients touch the weights
+        return {"step": step, **means, **self.learner.update(step)}
 
-    def _save(self, step: int) -> None:
-        state = {
-            "parameters": [p.detach() for p in self.parameters],
-            "buffers": dict(self.method.trainable.named_buffers()),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "ema": self.ema.state_dict() if self.ema is not None else None,
-        }
-        checkpoint.save(self.path, checkpoint.Checkpoint(step, state, self.history))
+    def _together(self, sums: dict[str, Tensor]) -> dict[str, float]:
+        values: Tensor = self.accelerator.reduce(torch.stack(list(sums.values())), reduction="sum")
+        return dict(zip(sums, values.tolist(), strict=True))
+
+    def _validate(self, step: int) -> bool:
+        """Whether the model was looked at after ``step`` steps, and found good."""
+        look = self.validation
+        if look is None or not look.every or (step % look.every and step != self.optim.steps):
+            return False
+        score: float | None = None
+        collapse: tuple[str, str] | None = None
+        with self.learner.averaged():
+            try:
+                score = look(step)
+            except CollapseError as error:
+                collapse = (error.problem, error.next_step)
+            # GPUs may differ in the last digits, and all processes must do the same.
+            score, collapse = processes.as_main((score, collapse))
+            if score is not None:
+                self.history[-1]["validation_score"] = score
+                self._keep_best(step, score)
+        if collapse is not None:
+            if self.accelerator.is_main_process:
+                checkpoint.drop_unvalidated(self.work)
+            raise CollapseError(*collapse)
+        return True
+
+    def _keep_best(self, step: int, score: float) -> None:
+        if self.best is None or score > self.best["score"]:
+            self.best = {"step": step, "score": score, "weights": self.learner.weights()}
+            if self.accelerator.is_main_process:
+                checkpoint.write(self.work / BEST, self.best)
+
+    def _is_due(self, step: int, saved: float) -> bool:
+        every = self.training.checkpoint_every_steps
+        due = time.monotonic() - saved > self.training.checkpoint_every_s or bool(every and step % every == 0)
+        return processes.as_main(due)  # clocks differ
+
+    def _save(self, step: int, validated: bool = False) -> None:
+        state = self.learner.state_dict()
+        if self.accelerator.is_main_process:
+            found = checkpoint.Checkpoint(step, state, self.history, self.settings)
+            checkpoint.save(self.work, found, validated=validated, keep=self.training.keep_checkpoints)
+        self.saved = step
+        self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
-        found = checkpoint.load(self.path)
+        """Take up the newest checkpoint; returns the step to go on with."""
+        found = checkpoint.load(self.work)
         if found is None:
             return 0
-        with torch.no_grad():
-            for parameter, value in zip(self.parameters, found.state["parameters"], strict=True):
-                parameter.copy_(value)
-            for name, buffer in self.method.trainable.named_buffers():
-                buffer.copy_(found.state["buffers"][name])
-        self.optimizer.load_state_dict(found.state["optimizer"])
-        self.schedule.load_state_dict(found.state["schedule"])
-        if self.ema is not None:
-            self.ema.load_state_dict(found.state["ema"])
-        self.history = found.history
+        if found.step > self.optim.steps:
+            raise UserError(
+                f"the checkpoint of {self.description} is at step {found.step}, but {self.optim.steps} are asked for",
+                "raise steps in params.yaml, or start over: HUMMINGBIRD_OTHER_SETTINGS=restart dvc repro STAGE",
+            )
+        self.learner.load_state_dict(found.state)
+        self.history, self.saved = found.history, found.step
+        if found.settings != self.settings:
+            self.log.metrics({"steps_with_other_settings": float(found.step)})
+        elif (self.work / BEST).is_file():  # scores by other settings say nothing
+            self.best = checkpoint.read(self.work / BEST)
         return found.step
+
+    def _finish(self) -> None:
+        if self.saved != self.optim.steps:
+            self._save(self.optim.steps)
+        self.learner.finish(None if self.best is None else self.best["weights"])
+
+    def _fit_into_memory(self) -> None:
+        """Put the network where it is trained. A training that cannot fit is refused; one that goes on has fitted."""
+        device = self.accelerator.device
+        network = self.method.trainable.to(device)
+        if self.training.gradient_checkpointing:
+            for part in networks_of(self.method):
+                if getattr(part, "_supports_gradient_checkpointing", False):
+                    part.enable_gradient_checkpointing()  # type: ignore[operator]  # a method of diffusers' models
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        if not parameters:
+            raise ValueError("the method has nothing to train")
+        # A network that is sharded already comes from the phase before, which had room.
+        if checkpoint.find(self.work) or sharding.is_sharded(network):
+            return
+        gc.collect()  # of a phase before
+        loss = getattr(self.method, "probe", self.method.loss)
+        batch = send_to_device(self.data(0), device)
+        needed = memory.estimate(loss, batch, parameters, self.optim, _MIXED[self.optim.precision])
+        if self.training.strategy == "fsdp":
+            needed = memory.shared(needed, self.world)
+        free = memory.free_bytes(device) / (self.world if device.type == "cpu" else 1)
+        memory.check(needed, free, device, self.training, self.description)
