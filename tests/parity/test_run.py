@@ -225,9 +225,12 @@ def test_attention_backends_agree(tmp_path: Path, attention: str) -> None:
 def test_half_precision_has_a_wider_tolerance_for_networks_only(golden: Path) -> None:
     rows = list(run_folder(golden, Setup(dtype=torch.bfloat16)))
     assert verdicts(rows) == {"ok"}
-    tolerances = {row.kind: row.case.tolerance for row in rows if row.case and row.case.tolerance}
-    assert tolerances["text tower"] == pytest.approx(0.1)
-    assert tolerances["consistency step"] == pytest.approx(5e-6)
+    tolerances: dict[str, set[float]] = {}
+    for row in rows:
+        if row.case and row.case.tolerance:
+            tolerances.setdefault(row.kind, set()).add(row.case.tolerance)
+    assert max(tolerances["text tower"]) == pytest.approx(0.1)
+    assert tolerances["consistency step"] == {1e-6, 2e-6}
 
 
 @pytest.mark.parametrize(

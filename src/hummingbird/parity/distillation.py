@@ -16,7 +16,12 @@ from hummingbird.parity.schedules import guidance_waves
 from hummingbird.training.methods.consistency import ConsistencyDistillation
 from hummingbird.training.methods.guided import GuidedTeacher
 
-_TOLERANCE = 5e-6  # of the largest value: near t = 999 the clean latents are the noisy ones times 15
+_TOLERANCE = 1e-6  # of the largest value
+
+#: A solver step subtracts two terms that are up to nine times the result, and the recorded network outputs are rounded
+#: to float32 before: in float64 throughout, x_prev is 1.01e-6 away from the recorded one. It and the target, which is
+#: made of it, cannot be held to 1e-6; nor safely what is quadratic in it.
+_CANCELLED = {"x_prev": 2e-6, "target": 2e-6, "l2_loss": 2e-6}
 
 
 class _Recorded(nn.Module):
@@ -73,7 +78,7 @@ def _cases(golden: Golden, setup: Setup) -> Iterator[Case]:
     }
     yield waves.compare(embedding_name, wanted.pop(embedding_name))
     for name, golden_value in wanted.items():
-        yield Case.compare(name, ours[name], golden_value, _TOLERANCE, relative=True)
+        yield Case.compare(name, ours[name], golden_value, _CANCELLED.get(name, _TOLERANCE), relative=True)
 
 
 KINDS = [Kind("consistency step", _is_step, _cases)]
