@@ -1,4 +1,5 @@
-"""The networks that judge generated clips. None of them was used to train the models they judge."""
+"""The networks that judge generated clips. None of them was used to train the models they judge; the two rewards also
+choose stage 2's checkpoint, by other prompts (:mod:`hummingbird.training.held_out`)."""
 
 from __future__ import annotations
 

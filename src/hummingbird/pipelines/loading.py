@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, LCMScheduler
@@ -68,6 +69,21 @@ def load_folder(folder: Path) -> TextToVideoPipeline:
         raise UserError(
             f"the pipeline in {folder} cannot be read: {error}", "make it again, or name another folder"
         ) from error
+
+
+def check_latents(batch: Mapping[str, Any], unet: VideoUNet, folder: Path) -> None:
+    """Refuse to train on a batch of clips with a denoiser from ``folder`` that takes other latents or other text.
+
+    The clips are encoded by the foundation's VAE and text encoder, which a folder's pipeline need not share.
+    """
+    made = (batch["latents"].shape[1], batch["text"].shape[-1])
+    takes = (unet.config.in_channels, unet.config.cross_attention_dim)
+    if made != takes:
+        raise UserError(
+            f"{folder} takes latents of {takes[0]} channels and text {takes[1]} wide; the models in "
+            f"artifacts/foundation, which encoded the clips, make {made[0]} and {made[1]}",
+            "make the foundation that this model belongs to: hummingbird profile use NAME, dvc repro foundation",
+        )
 
 
 def student_pipeline(teacher: TextToVideoPipeline, unet: VideoUNet, solver_steps: int = 50) -> TextToVideoPipeline:

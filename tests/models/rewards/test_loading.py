@@ -15,7 +15,7 @@ from hummingbird.models.rewards.loading import load_reward
 from hummingbird.models.rewards.published import vit_h14
 from hummingbird.models.rewards.video_text import VideoTextReward
 from hummingbird.models.text import build_world_tokenizer
-from hummingbird.training.methods.reward import RewardMixture
+from hummingbird.training.methods.mixture import RewardMixture
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "ring"]
 
@@ -73,7 +73,9 @@ def test_stage_2_can_take_them(saved: Path, video: str) -> None:
     loss, figures = mixture(clips, ["a red ring", "a ring"])
     loss.backward()
     assert clips.grad is not None and clips.grad.abs().sum() > 0
-    assert float(loss.detach()) == pytest.approx(-figures["image_reward"] - 2 * figures["video_reward"], abs=1e-6)
+    assert float(loss.detach()) == pytest.approx(
+        float(-figures["image_reward"] - 2 * figures["video_reward"]), abs=1e-6
+    )
     assert all(p.grad is None and not p.requires_grad for reward in rewards for p in reward.parameters())
 
 

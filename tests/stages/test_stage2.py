@@ -1,0 +1,48 @@
+"""Stage 2's student: what processes that train together start from."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from transformers import CLIPTextModel
+
+from hummingbird.layout import Layout
+from hummingbird.miniature.teacher import miniature_scheduler
+from hummingbird.models.text import build_world_tokenizer, miniature_text_config
+from hummingbird.models.unet import VideoUNet
+from hummingbird.models.vae import miniature_vae
+from hummingbird.params import Lora, Stage2
+from hummingbird.pipelines.loading import student_pipeline
+from hummingbird.pipelines.text_to_video import TextToVideoPipeline
+from hummingbird.stages.stage2 import make_anchor
+
+
+def test_adapters_are_the_same_in_every_process() -> None:
+    """Whatever a process has drawn before; and nothing that it draws later is another."""
+    tokenizer = build_world_tokenizer()
+    unet = VideoUNet(
+        in_channels=16,
+        out_channels=16,
+        down_block_types=("DownBlock3D",),
+        up_block_types=("UpBlock3D",),
+        block_out_channels=(16,),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=96,
+        attention_head_dim=8,
+    )
+    text_encoder = CLIPTextModel(miniature_text_config(tokenizer))
+    teacher = TextToVideoPipeline(miniature_vae(), text_encoder, tokenizer, unet, miniature_scheduler())
+    settings = Stage2(anchor="none", lora=Lora(rank=2, alpha=2.0))
+    found, later = [], []
+    for state in (1, 2):
+        pipeline = student_pipeline(teacher, copy.deepcopy(unet), 8)
+        torch.manual_seed(state)
+        student = make_anchor(settings, pipeline, Layout(), seed=5).student
+        later.append(torch.rand(1))
+        found.append({name: p.detach() for name, p in student.named_parameters() if p.requires_grad})
+    assert found[0] and any(value.abs().sum() > 0 for value in found[0].values())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    torch.manual_seed(2)
+    assert torch.equal(later[1], torch.rand(1))
