@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from evaluation.statistics import median_ratio
+from hummingbird.models.vae import decode_video
 from hummingbird.pipelines.text_to_video import TextToVideoPipeline
 from hummingbird.runlog import RunLog
 
@@ -121,6 +122,30 @@ def time_components(
         name: {"median_s": value, "share": value / whole_s, "calls": float(calls.get(name, 0)), "n": float(repeats)}
         for name, value in median.items()
     }
+
+
+def time_decoding(pipelines: Mapping[str, TextToVideoPipeline], prompt: str, repeats: int) -> dict[str, list[float]]:
+    """Seconds that each pipeline's decoder takes for the latents of one and the same clip, in turns, after one run of
+    each that is not counted."""
+    first = next(iter(pipelines.values()))
+    latents = torch.as_tensor(first([prompt], [0], output_type="latent"))
+    seconds: dict[str, list[float]] = {name: [] for name in pipelines}
+    for repeat in range(repeats + 1):
+        for name, pipeline in pipelines.items():
+            took = _decode(pipeline, latents)
+            if repeat:
+                seconds[name].append(took)
+    return seconds
+
+
+@torch.no_grad()
+def _decode(pipeline: TextToVideoPipeline, latents: torch.Tensor) -> float:
+    device = latents.device
+    synchronise(device)
+    start = time.perf_counter()
+    decode_video(pipeline.vae, latents)
+    synchronise(device)
+    return time.perf_counter() - start
 
 
 def describe(seconds: Sequence[float], warmup: int) -> dict[str, Any]:

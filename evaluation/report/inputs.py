@@ -20,6 +20,7 @@ STAGES = (
     "motion_filter",
     "recaption",
     "encode",
+    "decoder",
     "stage1",
     "stage2",
     "reneg",
@@ -27,7 +28,7 @@ STAGES = (
     "latency",
 )
 TABLES = ("download", "vqa_filter", "motion_filter", "recaption")
-CURVES = ("stage1", "stage2", "reneg")
+CURVES = ("decoder", "stage1", "stage2", "reneg")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from evaluation.report import charts, filters, formats, media, prose, tables
+from evaluation.report import charts, decoder_tables, filters, formats, media, prose, tables
 from evaluation.report.captions import examples, judge_captions
 from evaluation.report.funnel import funnel_chart
 from evaluation.report.inputs import STAGES, Inputs
@@ -25,9 +25,15 @@ _CURVES = {  # axis -> column -> (label, colour; none = that of the stage)
     "loss": {"loss": ("loss", "")},
     "reward (cosine)": {"image_reward": ("image-text", "image"), "video_reward": ("video-text", "video")},
     "consistency loss": {"consistency": ("consistency", "")},
+    "PSNR (dB)": {"psnr_db": ("PSNR", "")},
 }
 _PHASES = {"distillation": "1a, guided output of the teacher", "consistency": "1b, latent consistency"}
-_STAGES = {"stage1": "Stage 1", "stage2": "Stage 2, mixed reward feedback", "reneg": "ReNeg, negative embedding"}
+_STAGES = {
+    "decoder": "Light decoder",
+    "stage1": "Stage 1",
+    "stage2": "Stage 2, mixed reward feedback",
+    "reneg": "ReNeg, negative embedding",
+}
 
 
 def render_page(tree: Tree, inputs: Inputs, layout: Layout, params: Params, lineage: Lineage) -> str:
@@ -52,6 +58,10 @@ def render_page(tree: Tree, inputs: Inputs, layout: Layout, params: Params, line
         **_filters(inputs, layout),
         captions=_captions(inputs),
         **_vbench(tree, inputs),
+        fidelity=decoder_tables.fidelity(tree),
+        decoder_cost=decoder_tables.cost(tree),
+        decoder_columns=decoder_tables.COLUMNS,
+        params_decoder=params.decoder,
         timed=inputs.latency,
         latency=tables.latency(inputs.latency),
         stages=tables.stages(inputs.stages, STAGES),

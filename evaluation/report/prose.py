@@ -60,7 +60,10 @@ def _rewarded(tree: Tree) -> str:
     if not change:
         return ""
     gain = _by(tree, "stage2-stage1")
-    return f"Reward feedback {change} the held-out reward, by models that were never trained on{gain}."
+    return (
+        f"Reward feedback {change} the held-out reward{gain}, by models that were never trained on; on other prompts, "
+        f"these models choose its checkpoint."
+    )
 
 
 def _negative(tree: Tree) -> str:

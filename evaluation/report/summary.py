@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evaluation.report.captions import facts_stated, judge_captions
+from evaluation.report.decoder import decoder_summary
 from evaluation.report.filters import precision_and_recall
 from evaluation.report.inputs import STAGES, Inputs
 from evaluation.report.lineage import Lineage
@@ -42,6 +43,7 @@ def build_summary(inputs: Inputs, lineage: Lineage, seed: int) -> Tree:
         "deltas": vbench.get("deltas"),
         "speedup_end_to_end": _speedup(inputs).get("value"),
         "speedup_end_to_end_ci": [_speedup(inputs)[end] for end in ("low", "high")] if _speedup(inputs) else None,
+        "decoder": decoder_summary(inputs),
         "filters": precision_and_recall(inputs.tables, inputs.truth),
         "captions": facts_stated(judged),
         "vbench": {name: _scores(vbench.get("vbench", {}).get(name, {})) for name in (*MODELS, "real_clips")},

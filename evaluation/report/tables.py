@@ -14,7 +14,12 @@ from evaluation.vbench.protocol import DIMENSIONS
 
 Format = Callable[[float | None], str]
 
-LABELS = {**{name: COLUMNS[name] for name in MODELS}, "real_clips": "real clips", "chance": "chance"}
+LABELS = {
+    **{name: COLUMNS[name] for name in MODELS},
+    "stage2_light": "stage 2 with the light decoder",
+    "real_clips": "real clips",
+    "chance": "chance",
+}
 
 
 @dataclass(frozen=True, slots=True)

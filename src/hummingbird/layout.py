@@ -27,6 +27,11 @@ class Layout:
         return (self.models or self.root) / "artifacts/foundation"
 
     @property
+    def decoder(self) -> Path:
+        """The light decoder."""
+        return self.root / "artifacts/decoder"
+
+    @property
     def stage1(self) -> Path:
         return self.root / "artifacts/stage1"
 

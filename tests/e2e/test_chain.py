@@ -28,11 +28,13 @@ pytestmark = [
 def short(params: dict[str, Any]) -> dict[str, Any]:
     """The default parameters with everything that costs time cut down."""
     params["download"]["clips"] = 120
+    params["decoder"]["optim"].update(steps=4, batch_size=2, warmup_steps=1, sample_every=2)
+    params["decoder"]["held_out"] = 8
     for phase in ("distillation", "consistency"):
         params["stage1"][phase].update(steps=4, batch_size=4, warmup_steps=1, sample_every=2)
-    params["stage2"]["optim"].update(steps=3, batch_size=4, warmup_steps=1, sample_every=0)
-    params["stage2"]["reward_batch"] = 2
-    params["reneg"]["optim"].update(steps=2, batch_size=2)
+    params["stage2"]["optim"].update(steps=3, batch_size=4, warmup_steps=1, sample_every=3)
+    params["stage2"].update(reward_batch=2, validation_prompts=2)
+    params["reneg"]["optim"].update(steps=2, batch_size=2, sample_every=0)
     params["reneg"].update(steps=4, late_steps=2)
     params["vbench"].update(
         prompts=16, two_object_prompts=6, negative_prompts=8, diversity_prompts=2, shown_prompts=2, batch_size=16
@@ -89,6 +91,12 @@ def test_every_figure_of_the_report_is_there_and_finite(chain: Path) -> None:
     assert summary["captions"]["facts_after"] > summary["captions"]["facts_before"]
     assert summary["filters"]
     assert summary["run"]["peak_memory_bytes"] < 6e9
+
+
+def test_stage_2_is_chosen_on_held_out_captions(chain: Path) -> None:
+    figures = json.loads((chain / "reports/metrics/stage2.json").read_text())
+    assert figures["best_step"] == 3
+    assert -1 <= figures["best_held_out"] <= 1
 
 
 def test_the_report_opens_without_a_network(chain: Path) -> None:

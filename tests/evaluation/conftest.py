@@ -16,6 +16,7 @@ from hummingbird.miniature.dover import CONFIG
 from hummingbird.miniature.rewards import SIZES, build
 from hummingbird.miniature.teacher import miniature_scheduler
 from hummingbird.models.dover import Dover
+from hummingbird.models.light_decoder import light_decoder_for
 from hummingbird.models.probe import Probe
 from hummingbird.models.pruning import hummingbird_plan, prune
 from hummingbird.models.text import build_world_tokenizer, miniature_text_config
@@ -45,6 +46,7 @@ def untrained_project(tmp_path_factory: pytest.TempPathFactory) -> Layout:
     layout.reneg.mkdir(parents=True)
     negative = teacher.encode(["blurry noisy"])
     save_file({"negative_prompt_embeds": negative.contiguous()}, layout.reneg / NEGATIVE_EMBEDDING)
+    light_decoder_for(teacher.vae, (8, 8, 8, 8), 0, 8, True).save_pretrained(layout.decoder)
     return layout
 
 

@@ -130,10 +130,17 @@ def test_latency_of_every_model(untrained_project: Layout) -> None:
     assert summary["models"]["stage2"]["components"]["vae"]["calls"] == 1
     assert summary["models"]["teacher"]["batches"]["1"]["n"] == 2
     assert {"device", "dtype", "threads", "resolution", "frames"} <= set(summary["conditions"])
-    for name in ("teacher", "pruned", "stage1", "stage2", "reneg"):
+    for name in ("teacher", "pruned", "stage1", "stage2", "reneg", "stage2_light"):
         assert flat[f"{name}.latency_s"] > 0
         assert set(summary["models"][name]["batches"]) == ({"1", "2"} if name in ("teacher", "stage2") else {"1"})
-    for name in ("teacher", "stage2"):
+    for name in ("teacher", "stage2", "stage2_light"):
         shares = [part["share"] for part in summary["models"][name]["components"].values()]
         assert sum(shares) == pytest.approx(1.0, abs=0.05)
-        assert len(list(untrained_project.latency.glob(f"{name}_*.json"))) == 1
+        assert list(untrained_project.latency.glob(f"{name}_*.json"))
+    light = summary["light_decoder"]
+    assert {name: timed["n"] for name, timed in light["decoding"].items()} == {"stage2": 4, "stage2_light": 4}
+    assert light["speedup_decoding"]["value"] == flat["light_decoder.speedup_decoding"] > 0
+    assert light["speedup_end_to_end"]["low"] <= light["speedup_end_to_end"]["high"]
+    params = {name: summary["models"][name]["params"] for name in ("stage2", "stage2_light")}
+    assert params["stage2_light"]["vae"] < params["stage2"]["vae"]
+    assert params["stage2_light"]["denoiser"] == params["stage2"]["denoiser"]

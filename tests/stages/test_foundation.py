@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hummingbird.data.latents import EMPTY_PROMPT, EncodedClip, write_latent_shard
+from hummingbird.data.latent_shards import EMPTY_PROMPT, EncodedClip, write_latent_shard
 from hummingbird.data.measuring.shard import load_dover
 from hummingbird.data.recaption.transformers_backend import Recaptioner
 from hummingbird.errors import UserError
@@ -24,7 +24,7 @@ from hummingbird.params import Optim, Params, Reneg, RewardWeights, Stage1, Stag
 from hummingbird.pipelines.loading import load_pipeline
 from hummingbird.runlog import SilentLog
 from hummingbird.stages import foundation, reneg, stage1, stage2
-from hummingbird.stages.stage2 import load_rewards
+from hummingbird.training.rewards import load_rewards
 
 PROMPT = "a large plain red circle moves slowly left on sea"
 OURS = Layout().foundation
@@ -114,7 +114,7 @@ def test_the_teacher_makes_finite_videos(converted: Any) -> None:
 def test_the_rewards_and_the_quality_assessor_score(converted: Any) -> None:
     from hummingbird.models.rewards.loading import load_reward
 
-    rewards = load_rewards(Layout(), RewardWeights(image_frames=2))
+    rewards = load_rewards(Layout().foundation, RewardWeights(image_frames=2), num_frames=8)
     clips = torch.rand(2, 8, 3, 40, 48, generator=torch.Generator().manual_seed(0))
     for video in (rewards.video, load_reward(OURS / "video_reward_eval", "video")):
         assert video.score(clips, ["a red ring", "a ring"]).isfinite().all()
@@ -142,7 +142,9 @@ def test_every_training_stage_starts_from_it(converted: Any) -> None:
     step = Optim(steps=1, batch_size=1, learning_rate=1e-4, lr_schedule="constant")
     params = Params(
         stage1=Stage1(distillation=step, consistency=step, num_frames=2),
-        stage2=Stage2(optim=step, rewards=RewardWeights(image_frames=1), reward_batch=1, num_frames=4),
+        stage2=Stage2(
+            optim=step, rewards=RewardWeights(image_frames=1), reward_batch=1, num_frames=4, validation_prompts=0
+        ),
         reneg=Reneg(optim=step, rewards=RewardWeights(image_frames=1), steps=2, late_steps=1, num_frames=4),
     )
     for stage in (stage1, stage2, reneg):

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from evaluation.comparison import Judged, compare, describe
-from evaluation.report.formats import DASH, TIMES
+from evaluation.report.formats import DASH, MINUS, TIMES
 from evaluation.report.inputs import STAGES
 from evaluation.report.tables import figure_of
 from evaluation.statistics import bootstrap_mean, median_ratio
@@ -32,6 +32,13 @@ from hummingbird.stages import report
 QUALITY = {"real_clips": 0.92, "teacher": 0.88, "pruned": 0.02, "stage1": 0.8, "stage2": 0.84, "reneg": 0.89}
 PROBES = ("probe_all", "probe_color", "probe_shape", "probe_motion")
 FIGURES = (*PROBES, "held_out_reward", "held_out_image_reward", "held_out_video_reward")
+
+DECODER = {
+    **{"clips": 64, "psnr_db": 26.71, "psnr_db_low": 26.2, "psnr_db_high": 27.3, "ssim": 0.9312, "ssim_low": 0.92},
+    **{"ssim_high": 0.94, "flicker": -0.0113, "flicker_low": -0.012, "flicker_high": -0.01, "gflop_ratio": 2.75},
+    **{"original_second_difference": 0.0331, "original_params": 963_840, "params": 341_500},
+    **{"original_gflop": 0.4631, "gflop": 0.1684},
+}
 
 
 def write_json(path: Path, values: Any) -> None:
@@ -133,6 +140,7 @@ def write_vbench(layout: Layout, prompts: int, shown: int) -> list[dict[str, Any
 
 def write_latency(layout: Layout) -> None:
     seconds = {"teacher": [1.02, 1.05, 1.2, 1.01], "stage2": [0.033, 0.031, 0.032, 0.04]}
+    seconds["stage2_light"] = [0.031, 0.029, 0.03, 0.037]
     models = {}
     for name, values in seconds.items():
         median, calls = float(np.median(values)), 50 if name == "teacher" else 4
@@ -151,11 +159,17 @@ def write_latency(layout: Layout) -> None:
         }
     where = {"device": "A processor", "device_type": "cpu", "dtype": "float32", "threads": 2, "torch": "2.13.0"}
     ratio = median_ratio(seconds["teacher"], seconds["stage2"]).to_json()
+    decoding = {"stage2": [0.005, 0.0052, 0.0051], "stage2_light": [0.003, 0.0031, 0.0028]}
     summary = {
         "conditions": {**where, "resolution": [32, 32], "frames": 8},
         "prompt": "a red circle",
         "models": models,
         "speedup_end_to_end": {"1": ratio, "8": ratio},
+        "light_decoder": {
+            "speedup_end_to_end": median_ratio(seconds["stage2"], seconds["stage2_light"]).to_json(),
+            "speedup_decoding": median_ratio(decoding["stage2"], decoding["stage2_light"]).to_json(),
+            "decoding": {name: {"median_s": float(np.median(values))} for name, values in decoding.items()},
+        },
     }
     write_json(layout.latency / "summary.json", summary)
 
@@ -167,6 +181,7 @@ def write_curves(layout: Layout, steps: int) -> None:
     table = pl.DataFrame({"step": range(steps), "loss": loss, "grad_norm": loss})
     phases = ["distillation" if step < steps // 2 else "consistency" for step in range(steps)]
     tables = {
+        "decoder": table.with_columns(pl.Series("psnr_db", [20 + value for value in reward])),
         "stage1": table.with_columns(pl.Series("phase", phases)),
         "stage2": table.with_columns(
             pl.Series("image_reward", reward), pl.Series("video_reward", reward), consistency="loss"
@@ -186,7 +201,8 @@ def build_project(root: Path, *, clips: int = 120, prompts: int = 30, shown: int
     write_latency(layout)
     write_curves(layout, steps)
     for number, stage in enumerate(STAGES):
-        write_json(layout.metrics(stage), {"wall_s": 10.5 + number, "peak_memory_bytes": 2**30 + number, "clips": 3})
+        measured = DECODER if stage == "decoder" else {"clips": 3}
+        write_json(layout.metrics(stage), {"wall_s": 10.5 + number, "peak_memory_bytes": 2**30 + number, **measured})
     return layout
 
 
@@ -268,7 +284,7 @@ def test_all_videos_and_sheets_are_on_the_page(page: str) -> None:
     assert page.count("<video ") == 2 * 6
     assert page.count('src="data:video/mp4;base64,') == 2 * 6
     assert page.count("data:image/webp;base64,") == 8
-    assert len(re.findall(r"<svg [^>]*>\s*<title>", page)) == page.count("<svg") == 1 + 2 + 3 + 2 + 1 + 1
+    assert len(re.findall(r"<svg [^>]*>\s*<title>", page)) == page.count("<svg") == 1 + 2 + 2 + 3 + 2 + 1 + 1
 
 
 def test_the_funnel_is_a_file_of_its_own_too(project: Layout) -> None:
@@ -285,9 +301,21 @@ def test_the_funnel_is_a_file_of_its_own_too(project: Layout) -> None:
 
 
 def test_sections_come_in_order(page: str) -> None:
-    order = ["models", "gains", "videos", "training", "filters", "captions", "vbench", "latency", "stages", "lineage"]
+    order = ["models", "gains", "videos", "training", "filters", "captions", "vbench", "latency"]
+    order += ["decoder", "stages", "lineage"]
     assert re.findall(r'<h2 id="(\w+)"', page) == order
     assert page.index('class="lead"') < page.index('class="tiles"') < page.index('<h2 id="models"')
+
+
+def test_the_light_decoder_stands_beside_the_vaes(page: str, summary: dict[str, Any]) -> None:
+    figures = summary["decoder"]
+    assert figures["psnr_db"] == {"value": 26.71, "low": 26.2, "high": 27.3}
+    assert figures["ratio"]["params"] == pytest.approx(963_840 / 341_500)
+    assert figures["ratio"]["decode_s"] == pytest.approx(0.0051 / 0.003)
+    assert figures["ratio"]["end_to_end_s"] == pytest.approx(0.0325 / 0.0305)
+    section = page[page.index('<h2 id="decoder"') : page.index('<h2 id="stages"')]
+    for text in ("26.71", "0.9312", f"{MINUS}0.0113", "963,840", f"1.70{TIMES}", f"1.07{TIMES}", "64 clips"):
+        assert text in section, text
 
 
 def test_the_result_is_told_in_words(page: str) -> None:

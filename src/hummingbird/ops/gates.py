@@ -27,6 +27,7 @@ READS = {
     "motion_filter": "vqa_filter",
     "recaption": "motion_filter",
     "encode": "recaption",
+    "decoder": "encode",
     "stage1": "encode",
 }
 SITE = "data_docs"

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, LCMScheduler
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, DiffusionPipeline, LCMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from hummingbird.models.light_decoder import LightDecoder
 from hummingbird.models.text import check_prompt, encode_prompts
 from hummingbird.models.unet import VideoUNet
 from hummingbird.models.vae import decode_video, downscale_factor
@@ -53,6 +54,7 @@ class TextToVideoPipeline(DiffusionPipeline):
     ``LCMScheduler`` the guidance scale enters through the network's guidance embedding and there is one pass a step.
 
     Args:
+        vae: decodes the latents, and need not do more.
         num_inference_steps, guidance_scale, num_frames, fps: defaults of a call.
         sample_size: height and width in pixels of what the VAE decodes.
     """
@@ -61,7 +63,7 @@ class TextToVideoPipeline(DiffusionPipeline):
 
     def __init__(
         self,
-        vae: AutoencoderKL,
+        vae: AutoencoderKL | AutoencoderTiny | LightDecoder,
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         unet: VideoUNet,

@@ -1,5 +1,5 @@
 """Stage ``latency``: every model, prompt to pixels; above all the teacher (50 steps, CFG) against the reward-tuned
-student (4 steps)."""
+student (4 steps), and the student with the light decoder in the VAE's place."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from evaluation.latency.harness import (
     model_facts,
     speedup,
     time_components,
+    time_decoding,
     time_in_turns,
 )
 from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.params import Latency, Params
-from hummingbird.pipelines.loading import ModelName, load_pipeline
+from hummingbird.pipelines.decoders import load_decoder, with_decoder
+from hummingbird.pipelines.loading import ModelName, load_pipeline, require
 from hummingbird.runlog import RunLog
 
-TEACHER, STUDENT = "teacher", "stage2"
+TEACHER, STUDENT, LIGHT = "teacher", "stage2", "stage2_light"
 GUIDED = ("teacher", "reneg")  # sample with classifier-free guidance in many steps, so they are timed less often
 
 
@@ -40,7 +42,9 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    light = load_decoder(require(layout.decoder, "decoder"))
     pipelines = {name: load_pipeline(layout, name).to(device) for name in get_args(ModelName)}
+    pipelines[LIGHT] = with_decoder(pipelines[STUDENT], light)
     repeats = {True: settings.teacher_repeats, False: settings.student_repeats}
     single = [Contender(name, pipe, repeats[name in GUIDED]) for name, pipe in pipelines.items()]
     large = [
@@ -53,8 +57,11 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     }
     components = {
         name: time_components(pipelines[name], settings.prompt, 1, settings.component_repeats)
-        for name in (TEACHER, STUDENT)
+        for name in (TEACHER, STUDENT, LIGHT)
     }
+    decoding = time_decoding(
+        {name: pipelines[name] for name in (STUDENT, LIGHT)}, settings.prompt, settings.student_repeats
+    )
     where = conditions(pipelines[TEACHER])
     models = {
         name: {
@@ -69,7 +76,17 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         for name, pipeline in pipelines.items()
     }
     speedups = {str(batch): speedup(seconds, TEACHER, STUDENT) for batch, seconds in batches.items()}
-    summary = {"conditions": where, "prompt": settings.prompt, "models": models, "speedup_end_to_end": speedups}
+    summary = {
+        "conditions": where,
+        "prompt": settings.prompt,
+        "models": models,
+        "speedup_end_to_end": speedups,
+        "light_decoder": {
+            "speedup_end_to_end": speedup(batches[1], STUDENT, LIGHT),
+            "speedup_decoding": speedup(decoding, STUDENT, LIGHT),
+            "decoding": {name: describe(seconds, 1) for name, seconds in decoding.items()},
+        },
+    }
     with replacing_folder(layout.latency) as folder:
         _write(folder, summary)
     return _headline(summary, settings)
@@ -91,6 +108,10 @@ def _headline(summary: dict[str, Any], settings: Latency) -> dict[str, float]:
         "speedup_end_to_end_low": single["low"],
         "speedup_end_to_end_high": single["high"],
         f"speedup_batch_{settings.large_batch}": large["value"],
+        **{
+            f"light_decoder.{name}": summary["light_decoder"][name]["value"]
+            for name in ("speedup_end_to_end", "speedup_decoding")
+        },
     }
     for name, figures in summary["models"].items():
         flat[f"{name}.latency_s"] = figures["batches"]["1"]["median_s"]

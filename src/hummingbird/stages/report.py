@@ -24,6 +24,8 @@ _HEADLINE = (
     "deltas.stage2-stage1.held_out_reward.value",
     "deltas.reneg-teacher.held_out_reward.value",
     "vbench.stage2.total",
+    "decoder.psnr_db.value",
+    "decoder.ratio.end_to_end_s",
     "filters.all.precision",
     "filters.all.recall",
     "captions.facts_before",
