@@ -48,6 +48,8 @@ def test_help_lists_every_command_and_needs_no_heavy_import() -> None:
         "stage",
         "flow",
         "generate",
+        "curate",
+        "finetune",
         "miniature",
         "doctor",
         "params",

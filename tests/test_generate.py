@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,6 +14,7 @@ from hummingbird import generate as module
 from hummingbird.cli import app
 from hummingbird.data.video_io import decode
 from hummingbird.generate import enlarge, frame_limit
+from hummingbird.pipelines import choice
 from hummingbird.pipelines.loading import student_pipeline
 from hummingbird.pipelines.text_to_video import TextToVideoPipeline
 
@@ -48,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: TextToVide
     """The current folder, where every model name gives the untrained pipeline, stage2 with a student's sampler."""
     student = student_pipeline(pipeline, pipeline.unet, solver_steps=8)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "load_pipeline", lambda layout, model: student if model == "stage2" else pipeline)
+    monkeypatch.setattr(choice, "load_pipeline", lambda layout, model: student if model == "stage2" else pipeline)
     return tmp_path
 
 
@@ -60,6 +62,31 @@ def test_a_video_of_the_size_asked_for_is_written(folder: Path) -> None:
     assert "x.mp4: 3 frames, 64 x 64" in result.output
     video, _ = decode(folder / "x.mp4")
     assert video.shape == (3, 64, 64, 3)
+
+
+def test_another_decoder_makes_the_pixels(folder: Path, pipeline: TextToVideoPipeline) -> None:
+    from hummingbird.models.light_decoder import light_decoder_for
+
+    asked = ["generate", PROMPT, "--model", "teacher", "--frames", "2", "--scale", "1", "--decoder"]
+    light_decoder_for(pipeline.vae, (8, 16), 0, 8, True).save_pretrained(folder / "artifacts/decoder")
+    for name, out in (("original", "a.mp4"), ("light", "b.mp4"), ("artifacts/decoder", "c.mp4")):
+        result = runner.invoke(app, [*asked, name, "--out", out])
+        assert result.exit_code == 0, result.output
+    a, b, c = (decode(folder / f"{name}.mp4")[0] for name in "abc")
+    assert a.shape == b.shape and not np.array_equal(a, b)
+    np.testing.assert_array_equal(b, c)
+
+
+def test_the_tiny_decoder_is_refused_for_the_miniatures_latents(folder: Path) -> None:
+    from diffusers import AutoencoderTiny
+
+    AutoencoderTiny(
+        encoder_block_out_channels=(8,) * 4, decoder_block_out_channels=(8,) * 4
+    ).save_pretrained(folder / "checkpoints/files/taesd")  # fmt: skip
+    result = runner.invoke(app, ["generate", PROMPT, "--model", "teacher", "--decoder", "tiny"])
+    assert result.exit_code == 2
+    assert "takes latents of 4 channels, but those of the model have 16" in result.stderr
+    assert not (folder / "video.mp4").exists()
 
 
 def test_words_outside_the_vocabulary_are_named(folder: Path) -> None:
@@ -77,7 +104,17 @@ def test_words_outside_the_vocabulary_are_named(folder: Path) -> None:
         ([PROMPT, "--out", "x.gif"], "only MP4 files are written"),
         ([PROMPT, "--out", "."], "only MP4 files"),
         ([PROMPT, "--model", "stage2", "--negative", "blurry"], "takes no negative prompt"),
+        ([PROMPT, "--model", "stage2", "--negative-embedding", "x.bin"], "takes no negative embedding"),
+        ([PROMPT, "--model", "stage2", "--fit-negative"], "takes no negative embedding"),
+        ([PROMPT, "--negative-embedding", "x.bin"], "there is no file x.bin"),
+        ([PROMPT, "--negative", "blurry", "--fit-negative"], "exclude each other"),
+        (["", "--fit-negative"], "the prompt is empty"),
         ([PROMPT, "--model", "stage2", "--steps", "9"], "1 to 8 steps, not 9"),
+        ([PROMPT, "--decoder", "light"], "dvc repro decoder"),
+        ([PROMPT, "--decoder", "tiny"], "hummingbird checkpoints fetch taesd"),
+        ([PROMPT, "--decoder", "lite"], "lite is no decoder: neither original, light, tiny nor a folder"),
+        ([PROMPT, "--decoder", "lite"], "did you mean 'light'?"),
+        ([PROMPT, "--decoder", "no/such"], "no/such holds no decoder"),
     ],
 )
 def test_bad_requests_are_refused_and_write_nothing(folder: Path, words: list[str], problem: str) -> None:
@@ -115,3 +152,47 @@ def test_pixels_are_repeated(scale: int | None, height: int) -> None:
     large = enlarge(video, scale)
     assert large.shape == (2, height, height, 3)
     np.testing.assert_array_equal(large[:, :: height // 32, :: height // 32], video)
+
+
+def test_a_negative_embedding_is_used_and_fitted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, pipeline: TextToVideoPipeline, project: Path
+) -> None:
+    import torch
+
+    from hummingbird.models.light_decoder import light_decoder_for
+    from hummingbird.pipelines.negative import save_negative
+    from hummingbird.training import per_prompt
+    from hummingbird.training.methods.mixture import RewardMixture
+
+    class Brightness:
+        def score(self, pictures: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+            return pictures.flatten(1).mean(dim=1)
+
+    given = torch.randn(1, 24, 96)
+    save_negative(given, folder / "x.safetensors")
+    (folder / "params.yaml").write_text((project / "profiles/miniature.yaml").read_text())
+    mixture = RewardMixture(Brightness(), None, image_weight=1.0, video_weight=0.0, image_frames=2)
+    monkeypatch.setattr(per_prompt, "load_rewards", lambda *_: mixture)
+    starts, judged = [], []
+    fit = per_prompt.fit_prompt
+
+    def fit_from(method: Any, *rest: Any, **settings: Any) -> per_prompt.Fit:
+        starts.append(method.negative.embedding.detach().clone())
+        judged.append(method.rewards.vae)
+        return fit(method, *rest, **{**settings, "steps": 1})
+
+    monkeypatch.setattr(per_prompt, "fit_prompt", fit_from)
+    light_decoder_for(pipeline.vae, (8, 16), 0, 8, True).save_pretrained(folder / "artifacts/decoder")
+    chosen = []
+    choose = module.choose_decoder
+    monkeypatch.setattr(module, "choose_decoder", lambda *of: chosen.append(choose(*of)) or chosen[-1])
+    words = [PROMPT, "--model", "teacher", "--frames", "2", "--negative-embedding", "x.safetensors", "--fit-negative"]
+    result = runner.invoke(app, ["generate", *words, "--decoder", "light"])
+    assert result.exit_code == 0, result.output
+    assert torch.equal(starts[0], given)
+    assert judged == [pipeline.vae] and chosen[0].vae is not pipeline.vae  # fitted with the VAE, decoded by the other
+    assert chosen[0].negative_prompt_embeds is pipeline.negative_prompt_embeds
+    assert "reward 0." in result.output and "in 1 steps" in result.output
+    assert (folder / "video.mp4").is_file()
+    assert pipeline.negative_prompt_embeds is not None
+    pipeline.negative_prompt_embeds = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
@@ -13,15 +13,17 @@ import torch
 
 from hummingbird.data.video_io import Video, write_mp4
 from hummingbird.errors import UserError
-from hummingbird.files import read_json
 from hummingbird.layout import Layout
+from hummingbird.models.text import check_prompt
 from hummingbird.models.vae import downscale_factor, patch_size
-from hummingbird.pipelines.loading import INDEX, ModelName, load_folder, load_pipeline
+from hummingbird.pipelines.choice import choose_decoder, choose_model, is_guided
+from hummingbird.pipelines.negative import load_negative, no_unconditional_pass, use_negative
+from hummingbird.runlog import RunLog, SilentLog
 
 if TYPE_CHECKING:
     from hummingbird.pipelines.text_to_video import TextToVideoPipeline
+    from hummingbird.training.per_prompt import Fit
 
-GUIDED = ("teacher", "reneg")  # models with an unconditional pass, which a negative prompt can replace
 VIEWABLE = 256  # pixels; smaller frames are enlarged to at least this height unless the caller says otherwise
 SHARE_OF_MEMORY = 0.8
 # Peak memory of a forward pass, in copies of the tensor behind the first convolution (frames x height x width x
@@ -37,7 +39,10 @@ class Request:
     """What to generate; None = the model's own default.
 
     ``model`` is one of the chain's, or a pipeline folder. ``scale`` enlarges every pixel to ``scale`` x ``scale``;
-    ``frames`` counts video frames, ``guidance`` is g in ``uncond + g (cond - uncond)``.
+    ``frames`` counts video frames, ``guidance`` is g in ``uncond + g (cond - uncond)``. ``negative_embedding`` names a
+    file with what takes the place of the empty prompt's embedding; ``fit_negative`` fits that embedding to the prompt,
+    by what the model's own VAE decodes. ``lora`` is a file of adapters, whose output is multiplied by ``lora_scale``.
+    ``decoder`` is ``original`` (the model's VAE), ``light`` (the chain's), ``tiny`` (TAESD) or a decoder's folder.
     """
 
     prompt: str
@@ -49,30 +54,43 @@ class Request:
     guidance: float | None = None
     negative: str | None = None
     scale: int | None = None
+    negative_embedding: Path | None = None
+    fit_negative: bool = False
+    lora: Path | None = None
+    lora_scale: float = 1.0
+    decoder: str = "original"
 
 
 @dataclass(frozen=True)
 class Made:
-    """What was written: (frames, height, width, 3), and the words of the prompt that the model was never taught."""
+    """What was written: (frames, height, width, 3), the words of the prompt that the model was never taught, how the
+    negative embedding was fitted, where it was, and what may be wrong with the adapters."""
 
     shape: tuple[int, ...]
     unknown_words: tuple[str, ...]
+    fit: Fit | None = None
+    warning: str | None = None
 
 
-def generate(request: Request, layout: Layout) -> Made:
+def generate(request: Request, layout: Layout, log: RunLog | None = None) -> Made:
     """Generate the video and write it as MP4.
 
     Raises:
-        UserError: an empty or unknown prompt, options that the model does not have, more frames than fit in memory, a
-            model that has not been made, or a file that cannot be written.
+        UserError: an empty or unknown prompt, options that the model does not have, a decoder for other latents, more
+            frames than fit in memory, a model that has not been made, or a file that cannot be written.
     """
     _check_options(request)
-    of_chain = not _is_folder(request.model)
-    pipeline = load_pipeline(layout, request.model) if of_chain else load_folder(Path(request.model))
-    pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    original, warning = choose_model(request.model, layout, request.lora, request.lora_scale)
+    original.to("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = choose_decoder(original, request.decoder, layout)
     _check_steps(pipeline, request)
     frames = request.frames or pipeline.config.num_frames
-    _check_memory(pipeline, frames, passes=2 if _is_guided(request.model) else 1)
+    _check_memory(pipeline, frames, passes=2 if is_guided(request.model) else 1)
+    if request.negative_embedding is not None:
+        file = request.negative_embedding
+        use_negative(original, load_negative(file), str(file))
+    fit = _fit_negative(original, request, frames, layout, log or SilentLog()) if request.fit_negative else None
+    pipeline.negative_prompt_embeds = original.negative_prompt_embeds
     pipeline.set_progress_bar_config(disable=None, desc="sampling", leave=False)  # None: only on a terminal
     videos = pipeline(
         [request.prompt],
@@ -84,7 +102,7 @@ def generate(request: Request, layout: Layout) -> Made:
     )
     video = enlarge(np.asarray(videos[0]), request.scale)
     write_mp4(request.out, video, pipeline.config.fps)
-    return Made(video.shape, tuple(unknown_words(pipeline, request.prompt)))
+    return Made(video.shape, tuple(unknown_words(pipeline, request.prompt)), fit, warning)
 
 
 def enlarge(video: Video, scale: int | None) -> Video:
@@ -109,17 +127,21 @@ def frame_limit(pipeline: TextToVideoPipeline, passes: int, free_bytes: float) -
     return int(free_bytes // (BYTES * max(unet, vae)))
 
 
-def _is_folder(model: str) -> bool:
-    """Whether a model is named by its folder: the chain's own names come first."""
-    return model not in get_args(ModelName) and (Path(model).is_dir() or len(Path(model).parts) > 1)
+def _fit_negative(pipeline: TextToVideoPipeline, request: Request, frames: int, layout: Layout, log: RunLog) -> Fit:
+    """Fit the negative embedding to the video that is asked for, as the model's own VAE decodes it."""
+    from hummingbird.params import load_params
+    from hummingbird.training.per_prompt import Sampling, fit_model
 
-
-def _is_guided(model: str) -> bool:
-    """Whether a model has an unconditional pass: the samplers of few-step students have none."""
-    if not _is_folder(model):
-        return model in GUIDED
-    scheduler = read_json(Path(model) / INDEX).get("scheduler", [])
-    return "LCMScheduler" not in scheduler
+    check_prompt(pipeline.tokenizer, request.prompt)
+    sampling = Sampling(
+        request.prompt,
+        request.seed,
+        request.steps or pipeline.config.num_inference_steps,
+        pipeline.config.guidance_scale if request.guidance is None else request.guidance,
+        frames,
+        pipeline.config.fps,
+    )
+    return fit_model(pipeline, sampling, load_params(layout.root / "params.yaml").reneg, layout, log)
 
 
 def _check_steps(pipeline: TextToVideoPipeline, request: Request) -> None:
@@ -149,8 +171,15 @@ def _check_options(request: Request) -> None:
         raise UserError(f"cannot write {request.out}: only MP4 files are written", "give a name that ends in .mp4")
     if request.out.is_dir():
         raise UserError(f"cannot write {request.out}: it is a folder", "give the name of a file")
-    if request.negative is not None and not _is_guided(request.model):
+    asked = {
+        "negative prompt": request.negative is not None,
+        "negative embedding": request.negative_embedding is not None or request.fit_negative,
+    }
+    for what, is_asked in asked.items():
+        if is_asked and not is_guided(request.model):
+            raise no_unconditional_pass(request.model, what)
+    if all(asked.values()):
         raise UserError(
-            f"{request.model} takes no negative prompt: a guidance-distilled student has no unconditional pass",
-            f"leave --negative out, or choose --model {' or '.join(GUIDED)}",
+            "a negative prompt and a negative embedding exclude each other: both take the place of the empty prompt",
+            "leave --negative out, or --negative-embedding and --fit-negative",
         )
