@@ -96,7 +96,7 @@ def stage(
         OtherSettings | None,
         typer.Option(
             envvar="HUMMINGBIRD_OTHER_SETTINGS",
-            help="An unfinished training with other settings: delete it, or go on from it. Without this it is refused.",
+            help="restart: delete unfinished trainings of the stage; continue: go on from one with other settings.",
         ),
     ] = None,
 ) -> None:

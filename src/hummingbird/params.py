@@ -219,7 +219,7 @@ class Training(Section):
     processes: Positive = 1  # on this machine, one for each GPU; torchrun starts them
     strategy: Literal["ddp", "fsdp"] = "ddp"  # several processes: each holds all weights, or a share of them
     compile: bool = False  # the trained network, by torch.compile
-    gradient_checkpointing: bool = False  # of the denoiser: less memory, a third more time
+    gradient_checkpointing: bool = False  # of the denoiser: less memory, more time
     checkpoint_every_s: Annotated[float, Field(gt=0)] = 30.0
     checkpoint_every_steps: Positive | None = None
     keep_checkpoints: Positive = 2
