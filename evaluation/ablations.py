@@ -86,6 +86,7 @@ def run_cell(study: Study, cell: Cell, judges: Judges) -> dict[str, Any]:
     clips = _sample(study, cell, params, layout, suite)
     figures = _judge(clips, suite, study.seed, judges)
     shutil.rmtree(layout.root / "clips")
+    shutil.rmtree(layout.root / ".work", ignore_errors=True)  # the checkpoints of a training that is done
     seconds = {"training": trained - start, "judging": time.perf_counter() - trained}
     found = {"settings": settings, "n": len(clips), "figures": figures, "seconds": seconds}
     write_json(layout.root / "cell.json", found)

@@ -1,4 +1,4 @@
-"""The loss series of every training method, on tiny random networks: what a change of the code must not change.
+"""The loss series of the training stages, on tiny random networks: what a change of the code must not change.
 
     python -m evaluation.golden_losses check                  # this code against the committed series
     python -m evaluation.golden_losses write                  # after a change that is meant to change them

@@ -158,6 +158,18 @@ def test_missing_and_damaged_latents_are_explained(folder: Path, tmp_path: Path)
         LatentDataset(folder)
 
 
+def test_a_shard_that_is_cut_short_while_it_is_read_is_named(folder: Path) -> None:
+    """Its file is mapped: to read behind its end would end the process by a signal."""
+    data = LatentDataset(folder)
+    for number in range(4):
+        data.batch(number, 6, 3)
+    for shard in folder.glob("[0-9]*.safetensors"):
+        with shard.open("r+b") as file:
+            file.truncate(300)
+    with pytest.raises(UserError, match="changed while it was in use"):
+        data.batch(0, 6, 3)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "problem"),
     [("frame_offset", 37, "has no rows 3[789] to"), ("frame_offset", -4, "has no rows -"), ("text_row", 3, "of text")],

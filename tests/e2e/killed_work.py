@@ -7,6 +7,7 @@ Imports cost ten times what the tiny trainings do, so all processes are forked f
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -71,7 +72,7 @@ class KillingLog(SilentLog):
 
 def train_teacher(project: Path, log: SilentLog) -> None:
     teacher.Trainer = partial(Trainer, training=TRAINING)  # type: ignore[misc, assignment]
-    teacher.train(Layout(project).foundation, seed=5, budget=STEPS["teacher"] / 3000, log=log)
+    teacher.train(Layout(project).foundation, seed=5, budget=STEPS["teacher"] / 3000, work=project / ".work", log=log)
 
 
 #: Name -> (training, where it puts what it made).
@@ -123,6 +124,28 @@ def chain(project: Path, subject: str, kills: list[int]) -> None:
     whole(project, subject)
 
 
+def torn(project: Path, subject: str, at: int) -> None:
+    """Train; be killed halfway through writing what belongs to step ``at`` or a later one; train on to the end."""
+    train, _ = SUBJECTS[subject]
+    save = torch.save
+
+    def work() -> None:
+        def half(values: dict[str, Any], file: BinaryIO) -> None:
+            if values["step"] < at:
+                return save(values, file)
+            whole = io.BytesIO()
+            save(values, whole)
+            file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        torch.save = half
+        train(project, KillingLog(project / f"{subject}.starts"))
+
+    assert forked(work) == [-signal.SIGKILL]
+    whole(project, subject)
+
+
 def found(project: Path, subject: str, kills: list[int]) -> dict[str, Any]:
     """What came of it: hashes of the weights and of the series, and at which step each process began.
 
@@ -167,7 +190,7 @@ def main(folder: Path, seed: int) -> None:
     """Write ``results.json`` into ``folder``."""
     rng = random.Random(seed)
     assert forked(lambda: save_project(folder / "whole")) == [0]
-    for copy in ("killed", "pair", "killed_pair"):
+    for copy in ("killed", "torn", "pair", "killed_pair"):
         shutil.copytree(folder / "whole", folder / copy)
     results: dict[str, Any] = {}
     for subject, steps in STEPS.items():
@@ -175,6 +198,10 @@ def main(folder: Path, seed: int) -> None:
         whole(folder / "whole", subject)
         chain(folder / "killed", subject, kills)
         results[subject] = {name: found(folder / name, subject, kills) for name in ("whole", "killed")}
+    shutil.copytree(folder / "whole/artifacts/stage1", folder / "torn/artifacts/stage1", dirs_exist_ok=True)
+    at = rng.randrange(1, STEPS["stage2"] + 1)
+    torn(folder / "torn", "stage2", at)
+    results["torn"] = found(folder / "torn", "stage2", [at])
     results["pair"] = killed_pair(folder, rng)
     (folder / "results.json").write_text(json.dumps(results))
 

@@ -44,6 +44,13 @@ def test_three_kills_change_nothing(outcome: dict[str, Any], subject: str) -> No
     assert whole["sha256"] and killed["sha256"] == whole["sha256"], note
 
 
+def test_a_kill_while_a_checkpoint_is_written_changes_nothing(outcome: dict[str, Any]) -> None:
+    whole, torn = outcome["stage2"]["whole"], outcome["torn"]
+    note = f"KILL_SEED={outcome['seed']}, killed at {torn['kills']}"
+    assert len(torn["starts"]) == 2 and torn["starts"][1] < torn["kills"][0] + 1, note
+    assert torn["sha256"] == whole["sha256"], note
+
+
 def test_a_pair_of_processes_goes_on_as_exactly(outcome: dict[str, Any]) -> None:
     whole, killed = outcome["pair"]["pair"], outcome["pair"]["killed_pair"]
     note = f"KILL_SEED={outcome['seed']}, killed at {killed['kills']}"

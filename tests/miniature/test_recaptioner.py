@@ -59,7 +59,7 @@ def test_training_lowers_the_loss_and_leaves_a_model_that_loads(tmp_path: Path) 
             self.seen.append(values["loss"])  # type: ignore[index]
 
     log = Losses()
-    figures = recaptioner.train(tmp_path / "recaptioner", seed=1, budget=0.02, log=log)
+    figures = recaptioner.train(tmp_path / "recaptioner", seed=1, budget=0.02, work=tmp_path / "work", log=log)
     assert log.seen[-1] < 0.8 * log.seen[0]
     assert figures["steps"] == 20
     loaded = Recaptioner.from_pretrained(tmp_path / "recaptioner")

@@ -190,7 +190,7 @@ def test_calibration_puts_the_boundary_between_good_and_bad() -> None:
 
 
 def test_the_recipe_runs_and_saves_a_model_that_loads(tmp_path: Path) -> None:
-    figures = recipe.train(tmp_path / "dover", seed=1, budget=0.005, log=SilentLog())
+    figures = recipe.train(tmp_path / "dover", seed=1, budget=0.005, work=tmp_path / "work", log=SilentLog())
     assert figures["n"] == 32 and 0 <= figures["recall"] <= 1
     loaded = Dover.from_pretrained(tmp_path / "dover")
     assert loaded.config.technical_scale[1] != pytest.approx(0.07355)

@@ -201,3 +201,28 @@ def test_an_unwritable_folder_is_explained(root: Path, install: Install) -> None
 
 def test_stage_names_are_the_modules() -> None:
     assert set(stage_names()) <= {path.stem for path in Path("src/hummingbird/stages").glob("*.py")}
+
+
+def test_checkpoints_stay_until_what_was_trained_is_accepted(
+    root: Path, install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Layout(root).work("toy", "key") / "step_00000001.pt"
+
+    def edited(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_bytes(b"x")
+        (root / "code.py").write_text("x = 2\n")
+        return {}
+
+    monkeypatch.setattr(launch, "TRAINING", ("toy",))
+    install(edited)
+    with pytest.raises(UserError, match=r"code\.py changed while stage toy ran"):
+        run_stage("toy", root)
+    assert checkpoint.is_file()
+
+    install(lambda params, layout, log: {})
+    run_stage("toy", root)
+    assert "began with other code (code.py)" in capsys.readouterr().err
+    assert not checkpoint.exists()
+    run_stage("toy", root)
+    assert "other code" not in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_another_guided_model_may_be_taken(layout: Layout, teacher: TextToVideoP
     for model in ("teacher", "other"):
         reneg.run(params(model=model), layout, SilentLog())
         found.append(load_file(layout.reneg / "negative_embedding.safetensors")["negative_prompt_embeds"])
+        shutil.rmtree(layout.root / ".work")
     assert found[0].shape == (1, 24, 96) and not torch.allclose(found[0], found[1])
 
 

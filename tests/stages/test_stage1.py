@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def test_a_stopped_run_goes_on_bit_for_bit_and_its_averaged_target_with_it(layou
     options = params(distillation=None, target_ema_decay=0.9)
     stage1.run(options, layout, SilentLog())
     whole = weights(layout.stage1 / "pipeline/unet")
+    shutil.rmtree(layout.root / ".work")
     with pytest.raises(RuntimeError, match="stopped"):
         stage1.run(options, layout, Watching(stop_at=1))
     rest = Watching()

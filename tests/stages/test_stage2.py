@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
+import pytest
 import torch
 from transformers import CLIPTextModel
 
+from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.miniature.teacher import miniature_scheduler
 from hummingbird.models.text import build_world_tokenizer, miniature_text_config
 from hummingbird.models.unet import VideoUNet
 from hummingbird.models.vae import miniature_vae
-from hummingbird.params import Lora, Stage2
+from hummingbird.params import Lora, Params, Stage2, with_overrides
 from hummingbird.pipelines.loading import student_pipeline
 from hummingbird.pipelines.text_to_video import TextToVideoPipeline
+from hummingbird.runlog import SilentLog
+from hummingbird.stages import stage2
 from hummingbird.stages.stage2 import make_anchor
 
 
@@ -46,3 +51,11 @@ def test_adapters_are_the_same_in_every_process() -> None:
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
     torch.manual_seed(2)
     assert torch.equal(later[1], torch.rand(1))
+
+
+def test_nothing_to_learn_by_is_refused(tmp_path: Path) -> None:
+    params = with_overrides(
+        Params(), {"stage2.rewards.image_weight": 0.0, "stage2.rewards.video_weight": 0.0, "stage2.anchor": "none"}
+    )
+    with pytest.raises(UserError, match="nothing to train by"):
+        stage2.run(params, Layout(tmp_path), SilentLog())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -77,3 +79,12 @@ def test_what_cannot_fit_is_refused_with_its_parts() -> None:
 
 def test_shared_states_are_a_share_and_activations_are_not() -> None:
     assert memory.shared(memory.Estimate(8, 16, 8, 100), 4) == memory.Estimate(2, 4, 2, 100)
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path) -> None:
+    assert memory._left_to_container(tmp_path) == float("inf"), "no such files outside of containers"
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._left_to_container(tmp_path) == float("inf")
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert memory._left_to_container(tmp_path) == 700

@@ -337,3 +337,84 @@ def test_a_step_in_each_precision_is_finite_and_moves_the_weights(tmp_path: Path
 def test_each_part_has_its_own_seed_and_the_first_that_of_the_step() -> None:
     assert len({step_seed(seed, step, part) for seed in range(10) for step in range(20) for part in range(5)}) == 1000
     assert step_seed(3, 7) == step_seed(3, 7, 0)
+
+
+def test_the_best_weights_by_other_settings_are_never_published(tmp_path: Path) -> None:
+    """Not even where a training with the new settings was stopped before it was validated for the first time."""
+
+    def run(work: Path, stop_at: int | None, best: int, **changes: object) -> Trainer:
+        method = Regression()
+        trainer = Trainer(
+            method,
+            data,
+            OPTIM.model_copy(update=changes),
+            work=work,
+            seed=3,
+            log=StopAt(stop_at),
+            training=EVERY_STEP,
+            validation=Scored(method, best),
+        )
+        trainer.fit()
+        return trainer
+
+    with pytest.raises(StoppedError):
+        run(tmp_path / "stage/old", 12, best=10)
+    (tmp_path / "stage/old").rename(tmp_path / "stage/new")
+    with pytest.raises(StoppedError):
+        run(tmp_path / "stage/new", 14, best=1000, learning_rate=5e-3)
+    trainer = run(tmp_path / "stage/new", None, best=1000, learning_rate=5e-3)
+    assert trainer.best is not None and trainer.best["step"] == 30
+    assert trainer.foreign == 12, "what was trained with other settings is forgotten at the second resume"
+
+
+class Spoilt(Regression):
+    """From ``step`` on the loss is a number and its gradients are not."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def loss(self, batch: Tensor, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, figures = super().loss(batch, step)
+        if step >= self.step:
+            loss = loss + (self.net[0].weight * 0).abs().sqrt().sum()  # sqrt'(0) is infinite, times 0
+        return loss, figures
+
+
+@pytest.mark.parametrize("step", [5, OPTIM.steps - 1])
+def test_gradients_that_are_not_finite_never_reach_the_weights(tmp_path: Path, step: int) -> None:
+    method = Spoilt(step)
+    with pytest.raises(UserError, match=f"gradients of step {step} are not finite"):
+        Trainer(method, data, OPTIM, work=tmp_path, seed=3, log=SilentLog(), training=EVERY_STEP).fit()
+    assert all(p.isfinite().all() for p in method.net.parameters())
+    _, _, log = go_on(tmp_path)
+    assert log.steps[0] == step
+
+
+def test_a_score_that_is_no_number_is_not_the_best(tmp_path: Path) -> None:
+    class Nans(Scored):
+        def __call__(self, step: int) -> float:
+            score = super().__call__(step)
+            return float("nan") if step == 5 else score
+
+    method = Regression()
+    trainer = Trainer(
+        method, data, OPTIM, work=tmp_path, seed=3, log=SilentLog(), training=EVERY_STEP, validation=Nans(method, 15)
+    )
+    trainer.fit()
+    assert trainer.best is not None and trainer.best["step"] == 15
+
+
+def test_a_constant_rate_is_warmed_up_where_that_is_asked_for(tmp_path: Path) -> None:
+    _, series = train(tmp_path, lr_schedule="constant", warmup_steps=10)
+    rates = [row["lr"] for row in series]
+    assert rates[0] < rates[5] < rates[10] == rates[-1] == OPTIM.learning_rate
+
+
+def test_settings_that_were_never_trained_with_must_fit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoppedError):
+        train(tmp_path / "stage/old", stop_at=10)
+    (tmp_path / "stage/old").rename(tmp_path / "stage/new")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 0)
+    with pytest.raises(UserError, match="more memory"):
+        train(tmp_path / "stage/new")

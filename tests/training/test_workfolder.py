@@ -32,7 +32,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, unfinished: Path) ->
         open_work(Layout(tmp_path), "stage1", NEW)
     assert "stage1.optim.learning_rate: 0.1 before, 0.2 now" in caught.value.problem
     assert "steps" not in caught.value.problem
-    assert "HUMMINGBIRD_OTHER_SETTINGS=continue dvc repro stage1" in caught.value.next_step
+    assert "HUMMINGBIRD_OTHER_SETTINGS=continue goes on" in caught.value.next_step
     assert (unfinished / "consistency/step_00000003.pt").is_file()
 
 
@@ -83,3 +83,13 @@ def test_a_folder_without_checkpoints_is_no_training(tmp_path: Path) -> None:
 def test_the_key_names_the_settings() -> None:
     assert config_key(OLD) != config_key(NEW)
     assert config_key(OLD) == config_key(dict(reversed(OLD.items())))
+
+
+def test_of_many_inputs_the_one_that_differs_is_named(tmp_path: Path) -> None:
+    inputs = {f"latents/{n:05d}.safetensors": "a" * 64 for n in range(3000)}
+    work = open_work(Layout(tmp_path), "stage1", {**OLD, "inputs": inputs})
+    (work / "step_00000003.pt").write_bytes(b"x")
+    with pytest.raises(UserError) as caught:
+        open_work(Layout(tmp_path), "stage1", {**OLD, "inputs": {**inputs, "latents/00007.safetensors": "b" * 64}})
+    assert "inputs.latents/00007.safetensors: a" in caught.value.problem
+    assert len(caught.value.problem) < 500

@@ -44,7 +44,7 @@ class LatentDataset:
         if only is not None:
             index = index.filter(pl.col("clip_id").is_in(list(only)))
         self.index = index.filter(~pl.col("clip_id").is_in(list(without))) if without else index
-        self._open: OrderedDict[str, Any] = OrderedDict()  # the shard used last is at the end
+        self._open: OrderedDict[str, tuple[Any, int]] = OrderedDict()  # the shard used last is at the end
         self._lock = threading.Lock()
         self.empty_text: Tensor = self._tensor(EMPTY_PROMPT, "text", 0, 1)[0].float()
 
@@ -58,18 +58,22 @@ class LatentDataset:
     def _tensor(self, shard: str, name: str, first: int, last: int) -> Tensor:
         """Rows ``first`` to ``last`` (not included) of a tensor in a shard, read from the mapped file."""
         try:
-            rows: Tensor = self._file(shard).get_slice(name)[first:last]
+            file, size = self._file(shard)
+            if (self.folder / shard).stat().st_size != size:  # reading beyond its end would kill the process
+                raise UserError(f"{self.folder / shard} changed while it was in use", _MAKE_AGAIN)
+            rows: Tensor = file.get_slice(name)[first:last]
         except (OSError, SafetensorError) as error:
             raise UserError(f"{self.folder / shard} is missing or damaged: {error}", _MAKE_AGAIN) from error
         if first < 0 or len(rows) != last - first:
             raise UserError(f"{self.folder / shard} has no rows {first} to {last - 1} of {name}", _MAKE_AGAIN)
         return rows
 
-    def _file(self, shard: str) -> Any:
-        """The mapped file of a shard. Those in use stay open, and no more."""
+    def _file(self, shard: str) -> tuple[Any, int]:
+        """The mapped file of a shard, and its size in bytes then. Those in use stay open, and no more."""
         with self._lock:
             if shard not in self._open:
-                self._open[shard] = safe_open(self.folder / shard, framework="pt")
+                path = self.folder / shard
+                self._open[shard] = safe_open(path, framework="pt"), path.stat().st_size
             self._open.move_to_end(shard)
             while len(self._open) > OPEN_SHARDS:
                 self._open.popitem(last=False)  # closed with its last user

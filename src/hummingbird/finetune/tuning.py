@@ -23,8 +23,6 @@ from hummingbird.training.trainer import Trainer
 from hummingbird.training.validation import Validation
 from hummingbird.training.workfolder import config_key, open_work
 
-SAMPLES = 6
-
 
 def tune(params: Params, student: Path, latents: Path, out: Path, log: RunLog) -> list[dict[str, float]]:
     """Train adapters for the student's pipeline in the folder ``student`` on the clips in ``latents``, and write them
@@ -77,7 +75,7 @@ def _samples(params: Params, pipeline: TextToVideoPipeline, data: LatentDataset,
     """Videos of the first captions, on a sheet every so many steps."""
     return Validation(
         pipeline,
-        data.captions[:SAMPLES],
+        data.captions,
         params.finetune.optim.sample_every,
         folder=Layout().sheets("finetune") / name,
         log=log,

@@ -224,7 +224,7 @@ def quality(scores: QualityScores, clips: GradedClips) -> dict[str, float]:
     return figures
 
 
-def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, float]:
+def train(out: Path, *, seed: int, budget: float, work: Path, log: RunLog) -> dict[str, float]:
     """Train from nothing and save to ``out`` in half precision; ``budget`` multiplies steps and (up to 1) clips.
 
     Returns precision and recall on clips that neither training nor calibration saw.
@@ -246,7 +246,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         ema_decay=0.98 if budget > 0.3 else 0.0,
     )
     data = PairSampler(model, clips.videos, seed)
-    work = out.parent / ".work/dover" / config_key(seed, budget, CONFIG)
+    work = work / f"dover_{config_key(seed, budget, CONFIG)}"
     Trainer(DoverMethod(model), data, optim, work=work, seed=seed, log=log, description="DOVER", on_cpu=True).fit()
     unseen = graded_clips(seed + 1, max(64, round(TEST_CLIPS * share)), log)
     half = len(unseen.kinds) // 2

@@ -109,7 +109,7 @@ class ProbeMethod:
         return loss, figures
 
 
-def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, float]:
+def train(out: Path, *, seed: int, budget: float, work: Path, log: RunLog) -> dict[str, float]:
     """Train the probe from nothing and save it in ``out``; ``budget`` multiplies the steps. Returns its quality."""
     torch.manual_seed(seed)
     probe = Probe()
@@ -123,7 +123,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         max_grad_norm=10.0,
     )
     sampler = ProbeSampler(data, batch_size=BATCH_SIZE, seed=seed)
-    work = out.parent / ".work" / f"probe_{config_key(probe.config, seed, budget)}"
+    work = work / f"probe_{config_key(probe.config, seed, budget)}"
     Trainer(ProbeMethod(probe), sampler, optim, work=work, seed=seed, log=log, description="probe", on_cpu=True).fit()
     figures = quality(probe, seed=seed + 1_000_000, count=max(32, round(512 * min(1.0, budget))), log=log)
     probe.save_pretrained(out)

@@ -137,7 +137,7 @@ class RewriteMethod:
         return self.model(**batch).loss, {}
 
 
-def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, float]:
+def train(out: Path, *, seed: int, budget: float, work: Path, log: RunLog) -> dict[str, float]:
     """Train from nothing and save to ``out``; ``budget`` multiplies the steps. Returns :func:`quality`."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
@@ -155,7 +155,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         pairs = [make_pair(rng) for _ in range(optim.batch_size)]
         return collate(pairs, [recaptioner.prompt(text) for text, _ in pairs], tokenizer)
 
-    work = out.parent / ".work" / f"recaptioner-{config_key(seed, optim.model_dump())}"
+    work = work / f"recaptioner_{config_key(seed, optim.model_dump())}"
     method = RewriteMethod(recaptioner.model)
     Trainer(method, data, optim, work=work, seed=seed, log=log, description="recaptioner", on_cpu=True).fit()
     figures = quality(recaptioner, seed=seed + 1, count=max(16, round(512 * min(1.0, budget))))

@@ -149,7 +149,7 @@ def _same(rows: list[str], columns: list[str]) -> Tensor:
 
 
 def train(
-    out: Path, *, seed: int, budget: float, log: RunLog, kind: Kind = "image", held_out_model: bool = False
+    out: Path, *, seed: int, budget: float, work: Path, log: RunLog, kind: Kind = "image", held_out_model: bool = False
 ) -> dict[str, float]:
     """Train a reward from nothing and save it in ``out``; ``budget`` multiplies the steps. Returns its quality."""
     size = SIZES[kind, held_out_model]
@@ -165,7 +165,7 @@ def train(
         weight_decay=0.02,
     )
     method = ContrastiveMethod(reward, kind)
-    work = out.parent / ".work" / f"{kind}_reward_{config_key(size, seed, budget)}"
+    work = work / f"{kind}_reward_{config_key(size, seed, budget)}"
     Trainer(method, sampler, optim, work=work, seed=seed, log=log, description=f"{kind} reward", on_cpu=True).fit()
     reward.requires_grad_(False).eval()
     figures = quality(reward, kind, seed=seed + 1_000_000, count=max(32, round(256 * min(1.0, budget))))

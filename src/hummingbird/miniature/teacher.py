@@ -19,7 +19,9 @@ from hummingbird.models.unet import miniature_unet
 from hummingbird.models.vae import encode_frames, pixels_from_video
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
+from hummingbird.training.records import fingerprint
 from hummingbird.training.trainer import Trainer
+from hummingbird.training.workfolder import config_key
 
 CLIPS = 10_240
 SPOILT = 0.15
@@ -96,7 +98,7 @@ class DiffusionMethod:
         return F.mse_loss(prediction, target), {}
 
 
-def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, float]:
+def train(out: Path, *, seed: int, budget: float, work: Path, log: RunLog) -> dict[str, float]:
     """Train the teacher from nothing into ``unet`` and ``scheduler`` below ``out``, which has the VAE and the text
     encoder already."""
     optim = Optim(
@@ -107,7 +109,8 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         weight_decay=0.01,
         ema_decay=0.999 if budget > 0.3 else 0.9,
     )
-    work = out / ".work/teacher"
+    made_from = fingerprint(out / "vae", out / "text_encoder")
+    work = work / f"teacher_{config_key(seed, budget, made_from)}"
     cache = work / "data.pt"
     clips = max(64, int(CLIPS * min(budget, 1)))
     torch.manual_seed(seed)

@@ -114,7 +114,7 @@ class NamingMethod:
         return torch.stack(losses).sum(), right
 
 
-def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, float]:
+def train(out: Path, *, seed: int, budget: float, work: Path, log: RunLog) -> dict[str, float]:
     """Train the encoder from nothing into ``text_encoder`` and ``tokenizer`` below ``out``.
 
     Returns its accuracy on fresh captions.
@@ -130,7 +130,7 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         weight_decay=0.01,
     )
     method = NamingMethod(text_encoder)
-    work = out / ".work" / f"text_encoder_{config_key(text_encoder.config.to_dict(), seed, budget)}"
+    work = work / f"text_encoder_{config_key(text_encoder.config.to_dict(), seed, budget)}"
     captions = Captions(tokenizer, batch_size=optim.batch_size, seed=seed)
     Trainer(method, captions, optim, work=work, seed=seed, log=log, description="text encoder", on_cpu=True).fit()
     with torch.no_grad():

@@ -21,55 +21,56 @@ from hummingbird.models.checkpoints import write_manifest
 from hummingbird.runlog import RunLog
 
 Figures = dict[str, float]
-Part = Callable[[Path, int, float, RunLog], Figures]
+#: (folder to write to, seed, budget, folder for checkpoints, log) -> what was measured
+Part = Callable[[Path, int, float, Path, RunLog], Figures]
 
 
-def _vae(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+def _vae(out: Path, seed: int, budget: float, work: Path, log: RunLog) -> Figures:
     from hummingbird.miniature import vae
 
-    return vae.train(out / "vae", seed=seed, budget=budget, log=log)
+    return vae.train(out / "vae", seed=seed, budget=budget, work=work, log=log)
 
 
-def _text_encoder(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+def _text_encoder(out: Path, seed: int, budget: float, work: Path, log: RunLog) -> Figures:
     from hummingbird.miniature import text_encoder
 
-    return text_encoder.train(out, seed=seed, budget=budget, log=log)
+    return text_encoder.train(out, seed=seed, budget=budget, work=work, log=log)
 
 
-def _teacher(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+def _teacher(out: Path, seed: int, budget: float, work: Path, log: RunLog) -> Figures:
     from hummingbird.miniature import teacher
 
-    return teacher.train(out, seed=seed, budget=budget, log=log)
+    return teacher.train(out, seed=seed, budget=budget, work=work, log=log)
 
 
 def _reward(name: str) -> Part:
-    def train(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+    def train(out: Path, seed: int, budget: float, work: Path, log: RunLog) -> Figures:
         from hummingbird.miniature import rewards
 
         kind: rewards.Kind = "image" if name.startswith("image") else "video"
         return rewards.train(
-            out / name, seed=seed, budget=budget, log=log, kind=kind, held_out_model=name.endswith("_eval")
+            out / name, seed=seed, budget=budget, work=work, log=log, kind=kind, held_out_model=name.endswith("_eval")
         )
 
     return train
 
 
-def _dover(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+def _dover(out: Path, seed: int, budget: float, work: Path, log: RunLog) -> Figures:
     from hummingbird.miniature import dover
 
-    return dover.train(out / "dover", seed=seed, budget=budget, log=log)
+    return dover.train(out / "dover", seed=seed, budget=budget, work=work, log=log)
 
 
-def _recaptioner(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+def _recaptioner(out: Path, seed: int, budget: float, work: Path, log: RunLog) -> Figures:
     from hummingbird.miniature import recaptioner
 
-    return recaptioner.train(out / "recaptioner", seed=seed, budget=budget, log=log)
+    return recaptioner.train(out / "recaptioner", seed=seed, budget=budget, work=work, log=log)
 
 
-def _probe(out: Path, seed: int, budget: float, log: RunLog) -> Figures:
+def _probe(out: Path, seed: int, budget: float, work: Path, log: RunLog) -> Figures:
     from hummingbird.miniature import probe
 
-    return probe.train(out / "probe", seed=seed, budget=budget, log=log)
+    return probe.train(out / "probe", seed=seed, budget=budget, work=work, log=log)
 
 
 #: name -> (how it is made, seed)
@@ -88,7 +89,13 @@ PARTS: dict[str, tuple[Part, int]] = {
 
 
 def train_all(
-    out: Path, *, only: list[str] | None = None, seed: int = 0, budget: float = 1.0, log: RunLog
+    out: Path,
+    *,
+    only: list[str] | None = None,
+    seed: int = 0,
+    budget: float = 1.0,
+    work: Path | None = None,
+    log: RunLog,
 ) -> dict[str, Figures]:
     """Train all parts, or those named in ``only``, into ``out``; then write its manifest and ``PROVENANCE.md``.
 
@@ -97,6 +104,7 @@ def train_all(
     Args:
         seed: added to every part's own seed.
         budget: multiplies every number of steps (1.0 made the shipped checkpoints).
+        work: folder for checkpoints; none = ``.work`` in ``out``.
 
     Raises:
         UserError: a name in ``only`` is not a part.
@@ -109,7 +117,7 @@ def train_all(
         if only and name not in only:
             continue
         start, commit = time.monotonic(), _commit()
-        figures = part(out, own_seed + seed, budget, log)
+        figures = part(out, own_seed + seed, budget, work or out / ".work", log)
         made[name] = figures
         seconds = time.monotonic() - start
         _record(out, name, figures, commit=commit, seed=own_seed + seed, budget=budget, wall_s=seconds)

@@ -22,6 +22,7 @@ from hummingbird.models.vae import (
 from hummingbird.params import Optim
 from hummingbird.runlog import RunLog
 from hummingbird.training.trainer import Trainer
+from hummingbird.training.workfolder import config_key
 
 CLIPS = 3072
 SPOILT = 0.3  # the teacher must be able to see, and so to avoid, what is bad
@@ -59,7 +60,7 @@ def normalise_latents(vae: AutoencoderKL, frames: Tensor) -> None:
     vae.register_to_config(scaling_factor=float(1 / mean.std()), shift_factor=float(mean.mean()))
 
 
-def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, float]:
+def train(out: Path, *, seed: int, budget: float, work: Path, log: RunLog) -> dict[str, float]:
     """Train from nothing and save to ``out``; returns the reconstruction error on unseen clips."""
     frames = world_frames(seed, max(64, int(CLIPS * min(budget, 1))))
     torch.manual_seed(seed)
@@ -76,9 +77,8 @@ def train(out: Path, *, seed: int, budget: float, log: RunLog) -> dict[str, floa
         rng = np.random.default_rng([seed, step])
         return pixels_from_video(frames[torch.from_numpy(rng.integers(0, len(frames), optim.batch_size))])
 
-    Trainer(
-        VaeMethod(vae), data, optim, work=out.parent / ".work/vae", seed=seed, log=log, description="vae", on_cpu=True
-    ).fit()
+    work = work / f"vae_{config_key(seed, budget)}"
+    Trainer(VaeMethod(vae), data, optim, work=work, seed=seed, log=log, description="vae", on_cpu=True).fit()
     normalise_latents(vae, data(-1 % optim.steps))
     figures = {"psnr_db": reconstruction_psnr(vae, seed + 1), "steps": optim.steps}
     vae.half().save_pretrained(out)  # loading takes it back to single precision

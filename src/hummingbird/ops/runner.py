@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 import pkgutil
 import random
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -22,11 +24,12 @@ from pydantic import BaseModel
 
 import hummingbird.stages
 from hummingbird.errors import UserError, did_you_mean
-from hummingbird.files import write_json
+from hummingbird.files import read_json, write_json
 from hummingbird.layout import Layout
 from hummingbird.ops import gates, launch, snapshot, tracking
 from hummingbird.ops.inspector import Inspector
 from hummingbird.params import Params, load_params
+from hummingbird.runlog import RunLog
 
 
 def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
@@ -55,6 +58,7 @@ def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
             stage = importlib.import_module(f"hummingbird.stages.{name}")
             if gate and name in gates.READS:
                 gate.check(gates.READS[name])
+            _tell_of_other_code(name, layout, before, log)
             _seed(params.seed, needs_torch=_reads_models(before))
             measured: dict[str, float] = stage.run(params, layout, log)
             _make_folder_of_sheets(root, name, layout)
@@ -64,6 +68,7 @@ def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
             measured = _numbers(name, measured) | {"wall_s": time.monotonic() - start, **_peak_memory()}
             log.metrics(measured)
             write_json(layout.metrics(name), measured)
+    _forget_training(name, layout)
     return measured
 
 
@@ -121,6 +126,32 @@ def _check_unchanged(root: Path, name: str, before: snapshot.Snapshot) -> None:
             f"{shown} changed while stage {name} ran, so nobody could say what made its output",
             f"leave these files alone and run again: dvc repro {name}",
         )
+
+
+def _forget_training(name: str, layout: Layout) -> None:
+    """Delete the checkpoints of a training whose outputs have passed every check, and no sooner."""
+    if name in (*launch.TRAINING, "foundation"):
+        shutil.rmtree(layout.work(name, ""), ignore_errors=True)
+
+
+def _tell_of_other_code(name: str, layout: Layout, before: snapshot.Snapshot, log: RunLog) -> None:
+    """Say so where a training goes on with other code than it began with: its weights are of both."""
+    if name not in launch.TRAINING:
+        return
+    code = {path: digest for path, digest in before.items() if path.endswith(".py")}
+    noted = layout.work(name, "code.json")
+    goes_on = any(noted.parent.rglob("step_*.pt")) and os.environ.get("HUMMINGBIRD_OTHER_SETTINGS") != "restart"
+    then = read_json(noted) if goes_on else {}
+    if then and (changed := snapshot.changed(then, code)):
+        shown = f"{', '.join(changed[:3])}{' and more' * (len(changed) > 3)}"
+        print(
+            f"warning: the unfinished training of {name} began with other code ({shown}). It goes on; to start over: "
+            f"HUMMINGBIRD_OTHER_SETTINGS=restart dvc repro {name}",
+            file=sys.stderr,
+        )
+        log.metrics({"code_files_changed_since_the_start": len(changed)})
+    else:
+        write_json(noted, code)
 
 
 def _numbers(name: str, measured: Mapping[str, float]) -> dict[str, float]:

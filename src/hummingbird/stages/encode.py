@@ -81,7 +81,8 @@ def _by_clip(parts: list[pl.DataFrame], missing: set[int], results: Iterable[obj
 
 def _models(foundation: Path) -> Models:
     vae, tokenizer, text = (require(foundation / name, "foundation") for name in ("vae", "tokenizer", "text_encoder"))
-    return Models(vae, tokenizer, text, "".join(fingerprint(vae)), "".join(fingerprint(tokenizer, text)))
+    hashes = ["".join(fingerprint(*folders).values()) for folders in ((vae,), (tokenizer, text))]
+    return Models(vae, tokenizer, text, *hashes)
 
 
 def _empty_prompt(cache: Path, models: Models) -> Path:

@@ -35,7 +35,8 @@ def run(params: Params, layout: Layout, log: RunLog, networks: Networks | None =
     elif settings.mode == "train":
         from hummingbird.miniature.train import train_all
 
-        train_all(layout.foundation, seed=params.seed, budget=settings.budget, log=log)
+        work = layout.work("foundation", "training")
+        train_all(layout.foundation, seed=params.seed, budget=settings.budget, work=work, log=log)
         files = verify_folder(layout.foundation)
     else:
         files = fetch_folder(layout.root / settings.source, layout.foundation, log)

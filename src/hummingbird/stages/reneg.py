@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from diffusers import LCMScheduler
@@ -18,13 +17,14 @@ from hummingbird.runlog import RunLog
 from hummingbird.training import processes
 from hummingbird.training.methods.mixture import DecodedRewards
 from hummingbird.training.methods.reneg import ReNeg, check_learnable
-from hummingbird.training.records import fingerprint, write_curve
+from hummingbird.training.records import final_means, fingerprint, write_curve
 from hummingbird.training.rewards import load_rewards
 from hummingbird.training.trainer import Trainer
 from hummingbird.training.validation import Validation
 from hummingbird.training.workfolder import open_work
 
-SAMPLES = 6
+MODELS = ("unet", "scheduler", "text_encoder", "tokenizer", "vae")
+REWARDS = ("image_reward", "video_reward")
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
@@ -50,8 +50,8 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         late_steps=settings.late_steps,
     )
     null_text = method.negative.embedding.detach().clone()
-    rewards = [layout.foundation / name for name in ("image_reward", "video_reward")]
-    inputs = fingerprint(layout.latents, folder / "unet", *rewards)
+    models = [folder / name for name in MODELS] + [layout.foundation / name for name in REWARDS]
+    inputs = fingerprint(layout.latents, *models)
     identity = {"reneg": settings.model_dump(mode="json"), "seed": params.seed, "inputs": inputs}
     work = open_work(layout, "reneg", identity)
     trainer = Trainer(
@@ -72,11 +72,8 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     with replacing_folder(layout.reneg) as out:
         save_negative(embedding, out / NEGATIVE_EMBEDDING)
     write_curve(layout.curve("reneg"), history)
-    shutil.rmtree(work, ignore_errors=True)
-    tail = history[-10:]
-    names = [name for name in ("image_reward", "video_reward") if name in tail[0]]
     return {
-        **{f"final_{name}": sum(row[name] for row in tail) / len(tail) for name in names},
+        **final_means(history, REWARDS, 10),
         "distance_from_null": float((embedding - null_text.to(embedding)).norm()),
     }
 
@@ -99,7 +96,7 @@ def _samples(
     pipeline.negative_prompt_embeds = method.negative.embedding
     return Validation(
         pipeline,
-        data.captions[:SAMPLES],
+        data.captions,
         params.reneg.optim.sample_every,
         folder=layout.sheets("reneg"),
         log=log,

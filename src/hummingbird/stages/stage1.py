@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,14 @@ from hummingbird.training.methods.cfg_distillation import CfgDistillation
 from hummingbird.training.methods.consistency import ConsistencyDistillation
 from hummingbird.training.methods.features import FeatureAlignment
 from hummingbird.training.methods.guided import GuidedTeacher
-from hummingbird.training.records import fingerprint, write_curve
+from hummingbird.training.records import final_means, fingerprint, write_curve
 from hummingbird.training.seeding import seeded
 from hummingbird.training.sharding import gather
 from hummingbird.training.trainer import Trainer
 from hummingbird.training.validation import Validation
 from hummingbird.training.workfolder import open_work
 
-SAMPLES = 6
+MODELS = ("unet", "scheduler", "text_encoder", "tokenizer")
 GUIDANCE = "time_embedding.cond_proj"  # the one layer that no teacher has: trained whole, also beside adapters
 #: A phase: its name, how it is trained (None = left out), and its method, made when the phase before has ended.
 Phase = tuple[str, Optim | None, Callable[[], Method]]
@@ -51,7 +50,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     data = LatentDataset(layout.latents)
     plan = hummingbird_plan(len(teacher.unet.config.block_out_channels), mid_block=settings.keep_mid_block)
     pruned = prune(teacher.unet, plan, guidance_dim=settings.guidance_dim)
-    inputs = fingerprint(layout.latents, layout.foundation / "unet")
+    inputs = fingerprint(layout.latents, *(layout.foundation / name for name in MODELS))
     identity = {"stage1": settings.model_dump(mode="json"), "seed": params.seed, "inputs": inputs}
     work = open_work(layout, "stage1", identity)
 
@@ -67,12 +66,10 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         pruned.save_pretrained(out / "pruned")
         preview.save_pretrained(out / "pipeline")
     write_curve(layout.curve("stage1"), rows)
-    shutil.rmtree(work, ignore_errors=True)
-    final = [float(row["loss"]) for row in rows[-50:]]
     return {
         "teacher_params": count_parameters(teacher.unet),
         "params": count_parameters(student),
-        "final_loss": sum(final) / len(final),
+        **final_means(rows, ["loss"], 50),
     }
 
 
@@ -152,14 +149,13 @@ def _distil(
     """The phases in turn; returns one series, whose second part starts where the first ended."""
     settings = params.stage1
     rows: list[dict[str, Any]] = []
-    prompts = data.captions[:SAMPLES]
     for number, (name, optim, method) in enumerate(phases):
         if optim is None:
             continue
         seed = params.seed * len(phases) + number
         samples = Validation(
             preview,
-            prompts,
+            data.captions,
             optim.sample_every,
             folder=layout.sheets("stage1"),
             log=log,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import shutil
 
 from hummingbird.data.held_out import hold_out
 from hummingbird.data.latents import LatentDataset
+from hummingbird.errors import UserError
 from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
 from hummingbird.models.noise import NoiseSchedule
@@ -22,7 +22,7 @@ from hummingbird.training.methods.consistency import ConsistencyDistillation
 from hummingbird.training.methods.guided import GuidedTeacher
 from hummingbird.training.methods.mixture import DecodedRewards
 from hummingbird.training.methods.reward import RewardFeedback
-from hummingbird.training.records import fingerprint, write_curve
+from hummingbird.training.records import final_means, fingerprint, write_curve
 from hummingbird.training.rewards import load_rewards
 from hummingbird.training.seeding import seeded
 from hummingbird.training.sharding import gather
@@ -30,14 +30,18 @@ from hummingbird.training.trainer import Trainer
 from hummingbird.training.validation import Validation
 from hummingbird.training.workfolder import open_work
 
-SAMPLES = 6
 MODELS = ("unet", "image_reward", "video_reward", "image_reward_eval", "video_reward_eval")
 
 
 def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     """Write the fine-tuned student as ``pipeline`` to ``layout.stage2``: of all that were validated the one that the
-    held-out rewards like best on captions that were held out."""
+    held-out rewards like best on captions that were held out.
+
+    Raises:
+        UserError: there is nothing to learn by, or an input is missing.
+    """
     settings = params.stage2
+    _check(settings)
     pipeline = load_pipeline(layout, "stage1").to(processes.device())
     clips = LatentDataset(layout.latents).index
     scored, held_out = hold_out(clips, settings.validation_prompts, "stage2.validation_prompts")
@@ -63,7 +67,7 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
         training=params.training,
         validation=Validation(
             pipeline,
-            data.captions[:SAMPLES],
+            data.captions,
             settings.optim.sample_every,
             folder=layout.sheets("stage2"),
             log=log,
@@ -81,13 +85,19 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     with replacing_folder(layout.stage2) as out:
         pipeline.save_pretrained(out / "pipeline")
     write_curve(layout.curve("stage2"), history)
-    shutil.rmtree(work, ignore_errors=True)
-    tail = history[-20:]
-    names = [name for name in ("image_reward", "video_reward", anchor.name) if name in tail[0]]
-    figures = {f"final_{name}": sum(row[name] for row in tail) / len(tail) for name in names}
+    figures = final_means(history, ("image_reward", "video_reward", anchor.name), 20)
     if trainer.best is not None:
         figures |= {"best_step": trainer.best["step"], "best_held_out": trainer.best["score"]}
     return figures
+
+
+def _check(settings: Stage2) -> None:
+    rewarded = settings.rewards.image_weight or settings.rewards.video_weight
+    if not rewarded and (settings.anchor == "none" or not settings.anchor_weight):
+        raise UserError(
+            "stage2 has nothing to train by: both rewards and the anchor have no weight",
+            "give stage2.rewards.image_weight or stage2.rewards.video_weight in params.yaml",
+        )
 
 
 def make_anchor(settings: Stage2, pipeline: TextToVideoPipeline, layout: Layout, seed: int) -> Anchor:

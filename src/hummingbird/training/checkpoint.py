@@ -28,6 +28,7 @@ class Checkpoint:
     state: dict[str, Any]
     history: list[dict[str, float]]
     settings: str = ""  # names the configuration that it was made with
+    foreign: int = 0  # steps of it that were made with another one
 
 
 @dataclass(frozen=True, order=True)
@@ -75,14 +76,14 @@ def write(path: Path, values: dict[str, Any]) -> None:
         os.fsync(file.fileno())
 
 
-def read(path: Path) -> dict[str, Any]:
-    """What :func:`write` wrote; on the CPU.
+def read(path: Path, *, mapped: bool = False) -> dict[str, Any]:
+    """What :func:`write` wrote; on the CPU. ``mapped``: its tensors are read only when they are used.
 
     Raises:
         UserError: the file cannot be read.
     """
     try:
-        values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        values: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         raise UserError(
             f"the checkpoint {path} cannot be read: {error}", f"delete it to go on from the one before: rm {path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
@@ -108,8 +109,17 @@ class Learner:
         return {"loss": loss.detach(), **figures}
 
     def update(self, step: int) -> dict[str, float]:
-        """Clip the gradients and take the step; returns their norm before, and the learning rate."""
-        norm = sharding.whole(self.accelerator.clip_grad_norm_(self.parameters, self.optim.max_grad_norm))
+        """Clip the gradients and take the step; returns their norm before, and the learning rate.
+
+        Raises:
+            UserError: a gradient is not finite. The weights are as they were.
+        """
+        norm = float(sharding.whole(self.accelerator.clip_grad_norm_(self.parameters, self.optim.max_grad_norm)))
+        if not math.isfinite(norm) and self.accelerator.scaler is None:  # fp16's scaler skips such a step itself
+            raise UserError(
+                f"the gradients of step {step} are not finite, though the loss is",
+                "lower learning_rate in params.yaml, or set precision to fp32; the last good checkpoint is kept",
+            )
         rate = self.schedule.get_last_lr()[0]
         self.settled = False
         self.optimizer.step()
@@ -121,7 +131,7 @@ class Learner:
                 self.ema.step(self.parameters)
         if hasattr(self.method, "after_step"):
             self.method.after_step(step)
-        return {"grad_norm": float(norm), "lr": float(rate)}
+        return {"grad_norm": norm, "lr": float(rate)}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -185,7 +195,7 @@ class Learner:
         except (RuntimeError, KeyError, ValueError) as error:
             raise UserError(
                 f"the checkpoint holds other weights than these settings train: {str(error).splitlines()[0]}",
-                "put the settings back, or start over: HUMMINGBIRD_OTHER_SETTINGS=restart dvc repro STAGE",
+                "put the settings back; or start over: the same command with HUMMINGBIRD_OTHER_SETTINGS=restart",
             ) from error
         for group, values in zip(inner.param_groups, said, strict=True):
             group.update(values)

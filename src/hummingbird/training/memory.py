@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -79,12 +81,21 @@ def estimate(
     )
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: torch.device) -> float:
     """Memory that this process can still get on a GPU, what torch holds in reserve included, or on this machine."""
     if device.type == "cuda":
         reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + reserve
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), _left_to_container())
+
+
+def _left_to_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that a container's limit leaves, which the machine's own figures do not show; no limit: infinitely many."""
+    try:
+        most, taken = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return math.inf
+    return math.inf if most == "max" else float(most) - float(taken)
 
 
 def shared(needed: Estimate, processes: int) -> Estimate:

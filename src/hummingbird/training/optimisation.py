@@ -40,9 +40,8 @@ def make_schedule(optimizer: torch.optim.Optimizer, optim: Optim) -> LambdaLR:
         if optim.decay_every is None:
             raise UserError("lr_schedule is step, but decay_every is empty", "say after how many steps the rate falls")
         return LambdaLR(optimizer, _falling(optim.warmup_steps, optim.decay_every, optim.decay_rate))
-    return get_scheduler(
-        optim.lr_schedule, optimizer, num_warmup_steps=optim.warmup_steps, num_training_steps=optim.steps
-    )
+    name = "constant_with_warmup" if optim.lr_schedule == "constant" else optim.lr_schedule
+    return get_scheduler(name, optimizer, num_warmup_steps=optim.warmup_steps, num_training_steps=optim.steps)
 
 
 def _falling(warmup: int, every: int, rate: float) -> Callable[[int], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,12 +19,18 @@ def write_curve(path: Path, rows: Sequence[Mapping[str, float | str]]) -> None:
         pl.DataFrame(rows, infer_schema_length=None).write_csv(part)
 
 
-def fingerprint(*paths: Path) -> list[str]:
-    """sha256 of files, and of every file of folders: names the inputs a checkpoint belongs to.
+def final_means(rows: Sequence[Mapping[str, Any]], names: Sequence[str], steps: int) -> dict[str, float]:
+    """``final_NAME``: means over the last ``steps`` rows of those of the figures ``names`` that there are."""
+    tail = rows[-steps:]
+    return {f"final_{name}": sum(float(row[name]) for row in tail) / len(tail) for name in names if name in tail[0]}
+
+
+def fingerprint(*paths: Path) -> dict[str, str]:
+    """sha256 of files, and of every file of folders, by name: the inputs that a checkpoint belongs to.
 
     Nothing in processes that only train along: the first one alone reads all latents and names the work folder.
     """
     if int(os.environ.get("RANK", "0")) > 0:
-        return []
-    files = [f for path in paths for f in (sorted(path.rglob("*")) if path.is_dir() else [path]) if f.is_file()]
-    return [sha256(file) for file in files]
+        return {}
+    files = [(p, f) for p in paths for f in (sorted(p.rglob("*")) if p.is_dir() else [p]) if f.is_file()]
+    return {file.relative_to(path.parent).as_posix(): sha256(file) for path, file in files}

@@ -16,6 +16,11 @@ def is_sharded(network: nn.Module) -> bool:
     return isinstance(network, FSDPModule)
 
 
+def can_shard(network: nn.Module) -> bool:
+    """Whether :func:`shard` would share the weights out: not those of what is never called as a whole."""
+    return isinstance(network, ModelMixin)
+
+
 def shard(network: nn.Module) -> bool:
     """Give each process a share of the weights of every block of ``network`` (FSDP 2), where they are not shared yet.
 
@@ -24,7 +29,7 @@ def shard(network: nn.Module) -> bool:
     """
     if is_sharded(network):
         return True
-    if not isinstance(network, ModelMixin):
+    if not can_shard(network):
         return False
     blocks = [block for child in network.children() if isinstance(child, nn.ModuleList) for block in child]
     for block in blocks:

@@ -9,6 +9,7 @@ that was not, without any generator state in the checkpoint, and two processes d
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -101,12 +102,13 @@ class Trainer:
                 "set accumulate in params.yaml to a multiple of that number, and batch_size down by as much",
             )
         self.parts = range(self.rank, optim.accumulate, self.world)  # of each step, those of this process
+        self.settings = "/".join(work.parts[-2:])  # the work folder is named by them
         self._fit_into_memory()
         self.learner = Learner(method, optim, training, self.accelerator)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Any] | None = None
         self.saved = 0  # step of the newest checkpoint
-        self.settings = "/".join(work.parts[-2:])  # the work folder is named by them
+        self.foreign = 0  # steps that were trained with other settings
 
     def fit(self) -> list[dict[str, float]]:
         """Run (or resume) to the last step; returns the logged series, one row a step.
@@ -185,8 +187,8 @@ class Trainer:
         return True
 
     def _keep_best(self, step: int, score: float) -> None:
-        if self.best is None or score > self.best["score"]:
-            self.best = {"step": step, "score": score, "weights": self.learner.weights()}
+        if math.isfinite(score) and (self.best is None or score > self.best["score"]):
+            self.best = {"step": step, "score": score, "settings": self.settings, "weights": self.learner.weights()}
             if self.accelerator.is_main_process:
                 checkpoint.write(self.work / BEST, self.best)
 
@@ -198,7 +200,7 @@ class Trainer:
     def _save(self, step: int, validated: bool = False) -> None:
         state = self.learner.state_dict()
         if self.accelerator.is_main_process:
-            found = checkpoint.Checkpoint(step, state, self.history, self.settings)
+            found = checkpoint.Checkpoint(step, state, self.history, self.settings, self.foreign)
             checkpoint.save(self.work, found, validated=validated, keep=self.training.keep_checkpoints)
         self.saved = step
         self.accelerator.wait_for_everyone()
@@ -211,20 +213,27 @@ class Trainer:
         if found.step > self.optim.steps:
             raise UserError(
                 f"the checkpoint of {self.description} is at step {found.step}, but {self.optim.steps} are asked for",
-                "raise steps in params.yaml, or start over: HUMMINGBIRD_OTHER_SETTINGS=restart dvc repro STAGE",
+                "raise steps in params.yaml; or start over: the same command with HUMMINGBIRD_OTHER_SETTINGS=restart",
             )
         self.learner.load_state_dict(found.state)
         self.history, self.saved = found.history, found.step
-        if found.settings != self.settings:
-            self.log.metrics({"steps_with_other_settings": float(found.step)})
-        elif (self.work / BEST).is_file():  # scores by other settings say nothing
-            self.best = checkpoint.read(self.work / BEST)
+        self.foreign = found.foreign if found.settings == self.settings else found.step
+        if self.foreign:
+            self.log.metrics({"steps_with_other_settings": float(self.foreign)})
+        if (self.work / BEST).is_file():
+            best = checkpoint.read(self.work / BEST)
+            self.best = best if best.get("settings") == self.settings else None  # scores by other settings say nothing
         return found.step
 
     def _finish(self) -> None:
         if self.saved != self.optim.steps:
             self._save(self.optim.steps)
         self.learner.finish(None if self.best is None else self.best["weights"])
+
+    def _has_fitted(self) -> bool:
+        """Whether these settings were trained with before."""
+        found = checkpoint.find(self.work)
+        return bool(found) and checkpoint.read(found[-1].path, mapped=True)["settings"] == self.settings
 
     def _fit_into_memory(self) -> None:
         """Put the network where it is trained. A training that cannot fit is refused; one that goes on has fitted."""
@@ -238,13 +247,13 @@ class Trainer:
         if not parameters:
             raise ValueError("the method has nothing to train")
         # A network that is sharded already comes from the phase before, which had room.
-        if checkpoint.find(self.work) or sharding.is_sharded(network):
+        if self._has_fitted() or sharding.is_sharded(network):
             return
         gc.collect()  # of a phase before
         loss = getattr(self.method, "probe", self.method.loss)
         batch = send_to_device(self.data(0), device)
         needed = memory.estimate(loss, batch, parameters, self.optim, _MIXED[self.optim.precision])
-        if self.training.strategy == "fsdp":
+        if self.training.strategy == "fsdp" and sharding.can_shard(network):
             needed = memory.shared(needed, self.world)
         free = memory.free_bytes(device) / (self.world if device.type == "cpu" else 1)
         memory.check(needed, free, device, self.training, self.description)

@@ -17,6 +17,7 @@ from hummingbird.runlog import RunLog
 from hummingbird.training import processes
 from hummingbird.training.guard import check_samples
 
+SHOWN = 6  # prompts on a sheet
 AT_ONCE = 8  # videos of a batch
 #: Scores videos [B, T, 3, H, W] in 0..1 of prompts: named figures, and the one to choose by.
 Scorer = Callable[[Tensor, Sequence[str]], tuple[Mapping[str, float], float]]
@@ -28,6 +29,7 @@ class Validation:
     They go onto a contact sheet, in the log and in a folder, and are checked for collapse.
 
     Args:
+        captions: those of the clips; the first :data:`SHOWN` are the prompts.
         every: steps between two of them; 0 = never.
         offset: added to the step, where a stage trains in phases.
         scorer, scored: judges the videos of other prompts; its score is the model's.
@@ -39,7 +41,7 @@ class Validation:
     def __init__(
         self,
         pipeline: TextToVideoPipeline,
-        prompts: Sequence[str],
+        captions: Sequence[str],
         every: int,
         *,
         folder: Path,
@@ -49,7 +51,7 @@ class Validation:
         scorer: Scorer | None = None,
         scored: Sequence[str] = (),
     ) -> None:
-        self.pipeline, self.prompts, self.every = pipeline, list(prompts), every
+        self.pipeline, self.prompts, self.every = pipeline, list(captions[:SHOWN]), every
         self.folder, self.log, self.guard, self.offset = folder, log, guard, offset
         self.scorer, self.scored = scorer, list(scored)
 

@@ -30,7 +30,9 @@ def open_work(layout: Layout, stage: str, settings: Mapping[str, Any]) -> Path:
 
     Where an unfinished training with other settings is found, it is refused, so that nobody loses days of work by an
     edited parameter. The environment variable :data:`OTHER_SETTINGS`, which `hummingbird stage --other-settings` sets,
-    says otherwise for one run: ``restart`` deletes it, ``continue`` goes on from it with the new settings.
+    says otherwise for one run: ``restart`` deletes what is unfinished of the stage, with these settings too,
+    ``continue`` goes on from it with the new settings. A training stays when it is done: the stage runner deletes it
+    when it accepts what was made, and where it refuses, nothing has to be trained again once the cause is mended.
 
     Raises:
         UserError: such a training was found. The differences are named.
@@ -78,8 +80,9 @@ def _refusal(stage: str, folder: Path, settings: Mapping[str, Any]) -> UserError
     listed = "\n  ".join(changed[:10])
     return UserError(
         f"an unfinished training of {stage} with other settings lies in {folder}:\n  {listed}",
-        f"put the settings back to go on with it; or delete it and start over: {OTHER_SETTINGS}=restart dvc repro "
-        f"{stage}; or go on from its weights with the new settings: {OTHER_SETTINGS}=continue dvc repro {stage}",
+        "put the settings back to go on with it; or give the same command an environment variable, once: "
+        f"{OTHER_SETTINGS}=restart deletes it and starts over, {OTHER_SETTINGS}=continue goes on from its weights with "
+        "the new settings",
     )
 
 

@@ -77,8 +77,9 @@ class ConsistencyDistillation(GuidedDistillation):
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        for name, (average, _) in self._averaged().items():
-            average.copy_(state[name])
+        """Take up an average. One that the state has not, because none was kept until now, begins at the student."""
+        for name, (average, parameter) in self._averaged().items():
+            average.copy_(state[name] if name in state else whole(parameter))
 
     def _averaged(self) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
         """The target's and the student's parameters that are trained, by name; none without an average."""
