@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from evaluation.report.svg import Scale, element, picture, span, tick_labels
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 40  # margins of a plot
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 22, 12, 40  # margins of a plot
 _MARKS = ("circle", "square", "diamond", "triangle", "arrow", "star")
 
 
