@@ -10,6 +10,7 @@ Runs the stages themselves, on one thread, in a project made on the spot: no dat
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,7 @@ def run_methods(steps: int = STEPS) -> dict[str, list[float]]:
                     save_student(layout)
                 run(with_overrides(params, changes), layout, SilentLog())
                 found[method] = pl.read_csv(layout.curve(stage))["loss"].to_list()
+                shutil.rmtree(layout.work(stage, ""))  # the next method is no continuation of this one
             return found
     finally:
         torch.set_num_threads(threads)
