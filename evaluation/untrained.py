@@ -209,7 +209,7 @@ def short_params(steps: int) -> Params:
         "steps": steps,
         "batch_size": 2,
         "lr_schedule": "constant",
-        "warmup_steps": 2,
+        "warmup_steps": 0,
         "ema_decay": 0.8,
     }
     optim["learning_rate"] = 1e-4

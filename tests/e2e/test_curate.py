@@ -141,7 +141,7 @@ def test_killed_at_three_points_it_ends_the_same(folder: Path, result: Path, ser
     }
     for name, reached in points.items():
         process = subprocess.Popen(command(*crawl_options(served, "killed")), cwd=folder, start_new_session=True)
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + 900
         while not reached():
             assert process.poll() is None, f"it ended before {name}"
             assert time.monotonic() < deadline
