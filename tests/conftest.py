@@ -3,17 +3,45 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import dvc  # noqa: F401 - its log keeps the standard output it finds at its import: a test's is closed afterwards
 import pytest
 
 from hummingbird import telemetry
+from hummingbird.runlog import SilentLog
 
 # before any test module imports torch or a tool that reads them
 telemetry.switch_off()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+class Stopped(Exception):  # noqa: N818  # no error of the code under test
+    """What :class:`Watching` ends a training by."""
+
+
+class Watching(SilentLog):
+    """Sees the losses of every step, and may end the training when those of one arrive."""
+
+    Stopped: ClassVar[type[Exception]] = Stopped
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.stop_at = stop_at
+        self.steps: list[int | None] = []
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        if "loss" in values:
+            self.steps.append(step)
+            if step == self.stop_at:
+                raise Stopped
+
+
+@pytest.fixture(scope="session")
+def watching() -> type[Watching]:
+    return Watching
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import torch
-from diffusers import DDIMScheduler
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel
 
+from evaluation.untrained import save_project, save_student
 from hummingbird.data.latent_shards import EMPTY_PROMPT, EncodedClip, write_latent_shard
 from hummingbird.errors import UserError
 from hummingbird.finetune.tuning import tune
-from hummingbird.models.text import build_world_tokenizer, miniature_text_config
-from hummingbird.models.unet import VideoUNet
-from hummingbird.models.vae import miniature_vae
 from hummingbird.params import Finetune, Lora, Optim, Params, Training
-from hummingbird.pipelines.loading import student_pipeline
 from hummingbird.pipelines.style import BASE, base_of
-from hummingbird.pipelines.text_to_video import TextToVideoPipeline
 from hummingbird.runlog import SilentLog
 
 OPTIM = Optim(steps=8, batch_size=2, learning_rate=1e-2, ema_decay=0.5)
@@ -33,51 +27,11 @@ PARAMS = Params(
 )
 
 
-class StoppedError(Exception):
-    pass
-
-
-class Watching(SilentLog):
-    """Sees every step, and may stop the training at one."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-        self.steps: list[int | None] = []
-
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        if "loss" in values:
-            self.steps.append(step)
-            if step == self.stop_at:
-                raise StoppedError
-
-
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    unet = VideoUNet(
-        in_channels=16,
-        out_channels=16,
-        down_block_types=("DownBlock3D",),
-        up_block_types=("UpBlock3D",),
-        block_out_channels=(16,),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=96,
-        attention_head_dim=8,
-        time_cond_proj_dim=16,
-        has_mid_block=False,
-    )
-    tokenizer = build_world_tokenizer()
-    teacher = TextToVideoPipeline(
-        vae=miniature_vae(),
-        text_encoder=CLIPTextModel(miniature_text_config(tokenizer)),
-        tokenizer=tokenizer,
-        unet=unet,
-        scheduler=DDIMScheduler(prediction_type="v_prediction"),
-    )
-    folder = tmp_path_factory.mktemp("student")
-    student_pipeline(teacher, unet, solver_steps=8).save_pretrained(folder)
-    return folder
+    layout = save_project(tmp_path_factory.mktemp("student"))
+    save_student(layout)
+    return layout.stage1 / "pipeline"
 
 
 def write_latents(folder: Path, channels: int = 16, width: int = 96) -> Path:
@@ -90,18 +44,18 @@ def write_latents(folder: Path, channels: int = 16, width: int = 96) -> Path:
 
 
 def test_a_stopped_tuning_goes_on_to_the_same_file(
-    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    student: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watching: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
     latents = write_latents(tmp_path / "latents")
     history = tune(PARAMS, student, latents, tmp_path / "whole.safetensors", SilentLog())
     assert len(history) == OPTIM.steps
-    with pytest.raises(StoppedError):
-        tune(PARAMS, student, latents, tmp_path / "cut.safetensors", Watching(stop_at=5))
+    with pytest.raises(watching.Stopped):
+        tune(PARAMS, student, latents, tmp_path / "cut.safetensors", watching(stop_at=5))
     assert not (tmp_path / "cut.safetensors").exists()
-    with pytest.raises(StoppedError):  # a file of the same name elsewhere is another training
-        tune(PARAMS, student, latents, tmp_path / "other/cut.safetensors", Watching(stop_at=0))
-    rest = Watching()
+    with pytest.raises(watching.Stopped):  # a file of the same name elsewhere is another training
+        tune(PARAMS, student, latents, tmp_path / "other/cut.safetensors", watching(stop_at=0))
+    rest = watching()
     resumed = tune(PARAMS, student, latents, tmp_path / "cut.safetensors", rest)
     assert rest.steps == [5, 6, 7]
     assert [row["loss"] for row in resumed] == [row["loss"] for row in history]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,20 +78,6 @@ def distance(layout: Layout) -> float:
     return max(float((after[name] - value).abs().max()) for name, value in before.items())
 
 
-class Watching(SilentLog):
-    """Sees every step, and may end the stage when the metrics of one arrive."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at = stop_at
-        self.steps: list[int | None] = []
-
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        if "loss" in values:
-            self.steps.append(step)
-            if step == self.stop_at:
-                raise RuntimeError("stopped")
-
-
 def test_all_options_together_write_a_plain_student(layout: Layout) -> None:
     options = params(
         Training(checkpoint_every_steps=1, gradient_checkpointing=True),
@@ -114,14 +99,14 @@ def test_all_options_together_write_a_plain_student(layout: Layout) -> None:
     assert curve["features"].drop_nulls().len() == 2
 
 
-def test_a_stopped_run_goes_on_bit_for_bit_and_its_averaged_target_with_it(layout: Layout) -> None:
+def test_a_stopped_run_goes_on_bit_for_bit_and_its_averaged_target_with_it(layout: Layout, watching: Any) -> None:
     options = params(distillation=None, target_ema_decay=0.9)
     stage1.run(options, layout, SilentLog())
     whole = weights(layout.stage1 / "pipeline/unet")
     shutil.rmtree(layout.root / ".work")
-    with pytest.raises(RuntimeError, match="stopped"):
-        stage1.run(options, layout, Watching(stop_at=1))
-    rest = Watching()
+    with pytest.raises(watching.Stopped):
+        stage1.run(options, layout, watching(stop_at=1))
+    rest = watching()
     stage1.run(options, layout, rest)
     assert rest.steps == [1]
     for name, value in weights(layout.stage1 / "pipeline/unet").items():

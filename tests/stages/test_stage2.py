@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import CLIPTextModel
 
+from evaluation.untrained import build
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
-from hummingbird.miniature.teacher import miniature_scheduler
-from hummingbird.models.text import build_world_tokenizer, miniature_text_config
-from hummingbird.models.unet import VideoUNet
-from hummingbird.models.vae import miniature_vae
 from hummingbird.params import Lora, Params, Stage2, with_overrides
 from hummingbird.pipelines.loading import student_pipeline
 from hummingbird.pipelines.text_to_video import TextToVideoPipeline
@@ -25,20 +21,9 @@ from hummingbird.stages.stage2 import make_anchor
 
 def test_adapters_are_the_same_in_every_process() -> None:
     """Whatever a process has drawn before; and nothing that it draws later is another."""
-    tokenizer = build_world_tokenizer()
-    unet = VideoUNet(
-        in_channels=16,
-        out_channels=16,
-        down_block_types=("DownBlock3D",),
-        up_block_types=("UpBlock3D",),
-        block_out_channels=(16,),
-        layers_per_block=1,
-        norm_num_groups=4,
-        cross_attention_dim=96,
-        attention_head_dim=8,
-    )
-    text_encoder = CLIPTextModel(miniature_text_config(tokenizer))
-    teacher = TextToVideoPipeline(miniature_vae(), text_encoder, tokenizer, unet, miniature_scheduler())
+    tiny = build("tiny", seed=0)
+    unet = tiny.teacher
+    teacher = TextToVideoPipeline(tiny.vae, tiny.text_encoder, tiny.tokenizer, unet, tiny.scheduler)
     settings = Stage2(anchor="none", lora=Lora(rank=2, alpha=2.0))
     found, later = [], []
     for state in (1, 2):
