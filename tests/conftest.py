@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import dvc  # noqa: F401 - its log keeps the standard output it finds at its import: a test's is closed afterwards
 import pytest
+from hypothesis import settings
 
 from hummingbird import telemetry
 from hummingbird.runlog import SilentLog
@@ -17,6 +18,8 @@ from hummingbird.runlog import SilentLog
 telemetry.switch_off()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+settings.register_profile("project", deadline=None, database=None, derandomize=True)  # the same on any machine
+settings.load_profile("project")
 
 
 class Stopped(Exception):  # noqa: N818  # no error of the code under test
@@ -54,3 +57,15 @@ def _own_prefect_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 def project() -> Path:
     """The folder of this project's checkout, to read from."""
     return Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """Address of moto's server: S3's semantics in memory, for any access key."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hummingbird import s3
+from hummingbird import storage
 from hummingbird.checkpoints import transfer as module
 from hummingbird.checkpoints.catalogue import File
 from hummingbird.checkpoints.transfer import Wanted, transfer
@@ -22,34 +22,23 @@ SOURCE = BucketSource("s3://weights/net/model.pt")
 UNPINNED = Wanted(File(path="model.pt"))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
 @pytest.fixture(autouse=True)
-def _bucket(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _bucket(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Bucket ``weights`` with ``net/model.pt``."""
     for name, value in {
-        "AWS_ENDPOINT_URL_S3": server,
+        "AWS_ENDPOINT_URL_S3": moto,
         "AWS_ACCESS_KEY_ID": "test-access-key",
         "AWS_SECRET_ACCESS_KEY": "test-secret",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
     }.items():
         monkeypatch.setenv(name, value)
-    s3.client().create_bucket(Bucket="weights")
+    storage.client().create_bucket(Bucket="weights")
     put(DATA)
 
 
 def put(data: bytes, **metadata: str) -> None:
-    s3.client().put_object(Bucket="weights", Key="net/model.pt", Body=data, Metadata=metadata)
+    storage.client().put_object(Bucket="weights", Key="net/model.pt", Body=data, Metadata=metadata)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from hummingbird import s3
+from hummingbird import storage
 from hummingbird.errors import UserError
 from hummingbird.streams.stream import CHUNK, InterruptedTransferError, Stream, UnavailableError
 
@@ -28,14 +28,14 @@ class BucketSource:
     @contextmanager
     def open(self, offset: int, version: str) -> Iterator[Stream]:
         try:
-            with s3.explained(self.address):
+            with storage.explained(self.address):
                 answer = self._get(offset, version)
         except UserError as error:
             raise UnavailableError(error.problem, error.next_step) from error
         body = answer["Body"]
         try:
             start, total = _extent(answer)
-            stated = answer.get("Metadata", {}).get(s3.SHA256)
+            stated = answer.get("Metadata", {}).get(storage.SHA256)
             yield Stream(start, total, answer.get("ETag", ""), _chunks(body), stated)
         finally:
             body.close()
@@ -43,8 +43,8 @@ class BucketSource:
     def _get(self, offset: int, version: str) -> Any:
         from botocore.exceptions import ClientError
 
-        bucket, key = s3.split(self.address)
-        client = self.client or s3.client()
+        bucket, key = storage.split(self.address)
+        client = self.client or storage.client()
         if not offset or not version:
             return client.get_object(Bucket=bucket, Key=key)
         try:

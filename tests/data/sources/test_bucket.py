@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hummingbird import s3
+from hummingbird import storage
 from hummingbird.data.fetching import fetch
 from hummingbird.data.sources import Item, bucket
 from hummingbird.data.sources.digest import digest_of
@@ -22,29 +21,18 @@ OBJECTS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
 @pytest.fixture(autouse=True)
-def client(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def client(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Bucket ``videos`` with OBJECTS."""
     for name, value in {
-        "AWS_ENDPOINT_URL_S3": server,
+        "AWS_ENDPOINT_URL_S3": moto,
         "AWS_ACCESS_KEY_ID": "test-access-key",
         "AWS_SECRET_ACCESS_KEY": "test-secret",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
     }.items():
         monkeypatch.setenv(name, value)
-    client = s3.client()
+    client = storage.client()
     client.create_bucket(Bucket="videos")
     for key, body in OBJECTS.items():
         client.put_object(Bucket="videos", Key=key, Body=body)

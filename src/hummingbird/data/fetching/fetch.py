@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hummingbird import s3
+from hummingbird import storage
 from hummingbird.data.fetching.attempts import bring
 from hummingbird.data.fetching.journal import Journal
 from hummingbird.data.fetching.lanes import Lanes
@@ -151,7 +151,7 @@ class _Fetcher:
     def _s3(self) -> Any:
         with self._lock:  # boto3 may be used by many threads, but makes clients in one only
             if self._bucket_client is None:
-                self._bucket_client = s3.client()
+                self._bucket_client = storage.client()
             return self._bucket_client
 
     def _local(self, item: Item) -> tuple[Path, str]:

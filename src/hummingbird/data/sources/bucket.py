@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from hummingbird import s3
+from hummingbird import storage
 from hummingbird.data.sources.base import Item
 from hummingbird.data.sources.folder import CAPTION_BYTES, caption_in
 from hummingbird.data.sources.listing import Listing
@@ -27,7 +27,7 @@ _REFUSED = {"AccessDenied", "InvalidObjectState", "NoSuchKey"}  # S3's codes for
 class BucketSource(Listing):
     """Every video below ``s3://bucket/prefix``, in the bucket's order; captions as in a folder.
 
-    The server and the credentials come from the environment, see :mod:`hummingbird.s3`. Captions are read for
+    The server and the credentials come from the environment, see :mod:`hummingbird.storage`. Captions are read for
     :meth:`items` alone: whether an object has changed, the list of the bucket tells.
 
     Raises:
@@ -37,7 +37,7 @@ class BucketSource(Listing):
     def __init__(self, uri: str, limit: int) -> None:
         parts = urlsplit(uri)
         self.uri, self._bucket = uri, parts.netloc
-        self._client = s3.client()
+        self._client = storage.client()
         self._captions: dict[str, tuple[str, str]] = {}  # key of a text without its suffix -> suffix and stamp
         self._stamps: list[str] = []  # of the videos
         self._state = hashlib.sha256()
@@ -56,7 +56,7 @@ class BucketSource(Listing):
         super().__init__(self._bucket, videos[:limit])
 
     def _listed(self, prefix: str) -> Iterator[dict[str, Any]]:
-        with s3.explained(self.uri):
+        with storage.explained(self.uri):
             for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
                 yield from page.get("Contents", [])
 
@@ -97,7 +97,7 @@ class BucketSource(Listing):
         if stem not in self._captions:
             return ""
         suffix, _ = self._captions[stem]
-        with s3.explained(f"s3://{self._bucket}/{stem}{suffix}"):
+        with storage.explained(f"s3://{self._bucket}/{stem}{suffix}"):
             body = self._client.get_object(Bucket=self._bucket, Key=stem + suffix)["Body"]
             return caption_in(body.read(CAPTION_BYTES), suffix)
 
