@@ -33,6 +33,9 @@ class RunLog(Protocol):
     def image(self, key: str, image: Any, step: int | None = None) -> None:
         """Record a picture: uint8 array [H, W, 3] or a PIL image."""
 
+    def video(self, name: str, frames: Any, fps: float) -> None:
+        """Record a video under a name, in which ``/`` makes folders: uint8 array [T, H, W, 3]."""
+
     def artifact(self, path: Path) -> None:
         """Record a file or folder."""
 
@@ -55,6 +58,8 @@ class SilentLog:
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
 
     def image(self, key: str, image: Any, step: int | None = None) -> None: ...
+
+    def video(self, name: str, frames: Any, fps: float) -> None: ...
 
     def artifact(self, path: Path) -> None: ...
 

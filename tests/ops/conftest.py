@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +15,7 @@ import pytest
 import yaml
 
 from hummingbird.layout import Layout
-from hummingbird.ops import runner, tracking
+from hummingbird.ops import runner, server, tracking
 from hummingbird.params import Params, dump_params
 from hummingbird.runlog import RunLog
 
@@ -59,3 +62,77 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[[Stage], None]:
         monkeypatch.setattr(runner, "stage_names", lambda: ["toy"])
 
     return install
+
+
+SERVER = """
+import sys, threading
+from mlflow.server import app
+from werkzeug.serving import make_server
+for command in sys.stdin:
+    if command == "start\\n":
+        server = make_server("127.0.0.1", int(sys.argv[1]), app, threaded=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    else:
+        server.shutdown()
+        server.server_close()
+    print("done", flush=True)
+"""
+
+
+class Server:
+    """MLflow's own server on loopback. It can stop listening and begin again; what it has stays."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.uri = f"http://127.0.0.1:{port}"
+        self.up = False
+
+    def start(self) -> None:
+        self._order("start")
+        self.up = True
+
+    def stop(self) -> None:
+        self._order("stop")
+        self.up = False
+
+    def _order(self, command: str) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        print(command, file=self.process.stdin, flush=True)
+        assert self.process.stdout.readline() == "done\n"
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder / 'mlflow.db'}",
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_ARTIFACT_DESTINATION": (folder / "artifacts").as_uri(),
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | settings,
+    )
+    yield Server(process, port)
+    process.kill()
+    process.communicate()
+
+
+@pytest.fixture
+def served(root: Path, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server, running, which the project ``root`` records to and has heard of."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    if not mlflow_server.up:
+        mlflow_server.start()
+    server.connect(root)
+    return mlflow_server

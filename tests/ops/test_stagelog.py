@@ -21,7 +21,7 @@ def test_verdicts_say_what_was_kept_and_then_the_reasons() -> None:
 
 def test_each_progress_counts_from_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stagelog, "LINE_EVERY", 0.0)
-    log = StageLog(Mock(), "run")
+    log = StageLog(Mock())
     for description in ("first", "second"):
         for number in log.progress([0, 1], description):
             log.verdict("empty" if number else "")

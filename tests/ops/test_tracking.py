@@ -11,7 +11,7 @@ import pytest
 
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
-from hummingbird.ops import tracking
+from hummingbird.ops import server, tracking
 from hummingbird.ops.runner import run_stage
 
 
@@ -22,7 +22,7 @@ def test_stages_of_a_flow_are_children_of_its_run(
     with tracking.pipeline_run(root, "flow") as parent:
         monkeypatch.setenv(tracking.PARENT, parent)
         run_stage("toy", root)
-    client, experiment = tracking.connect(root)
+    client, experiment = server.connect(root)
     children = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     assert [run.info.run_name for run in children] == ["toy"]
     assert client.get_run(parent).info.status == "FINISHED"
@@ -35,15 +35,29 @@ def test_a_restored_stage_points_to_the_run_that_made_it(root: Path, install: Ca
     producer = json.loads(tracking.record_path(Layout(root), "toy").read_text())["run_id"]
     with tracking.pipeline_run(root, "flow") as parent:
         tracking.log_restored(Layout(root), "toy", parent)
-    client, experiment = tracking.connect(root)
+    client, experiment = server.connect(root)
     (child,) = client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'")
     assert child.data.tags["cached"] == "true"
     assert child.data.tags["producer_run_id"] == producer
 
 
+def test_code_that_git_does_not_know_is_told(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "first")
+    (tmp_path / "notes.txt").touch()
+    assert tracking.git_tags(tmp_path)["git.dirty"] == "false"
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src/new.py").touch()
+    assert tracking.git_tags(tmp_path)["git.dirty"] == "true"
+
+
 FAKE_DVC = """
 import subprocess, sys
-code = "from hummingbird.ops import tracking; print(tracking._invocation())"
+code = "from hummingbird.ops import server, tracking; print(tracking._invocation())"
 for _ in range(2):
     subprocess.run([sys.executable, "-c", code], check=True)
 """
@@ -68,7 +82,7 @@ def test_stages_of_one_dvc_repro_share_a_parent(
     for invocation in ("host-1-5", "host-1-5", "host-2-9", None):
         monkeypatch.setattr(tracking, "_invocation", lambda invocation=invocation: invocation)
         run_stage("toy", root)
-    client, experiment = tracking.connect(root)
+    client, experiment = server.connect(root)
     parents = client.search_runs([experiment], f"tags.`{tracking.INVOCATION}` LIKE 'host%'")
     assert sorted(run.data.tags[tracking.INVOCATION] for run in parents) == ["host-1-5", "host-2-9"]
     assert {run.info.status for run in parents} == {"FINISHED"}
@@ -91,7 +105,7 @@ def test_a_dead_server_is_one_clear_error_before_any_work(
 def test_an_unknown_kind_of_store_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "carrier-pigeon://loft")
     with pytest.raises(UserError, match="refuses"):
-        tracking.connect(root)
+        server.connect(root)
 
 
 def test_parameters_are_logged_flat() -> None:

@@ -26,8 +26,12 @@ import hummingbird.stages
 from hummingbird.errors import UserError, did_you_mean
 from hummingbird.files import read_json, write_json
 from hummingbird.layout import Layout
-from hummingbird.ops import gates, launch, snapshot, tracking
+from hummingbird.ops import gates, launch, machine, snapshot, tracking
+from hummingbird.ops.inputs import data_sets
 from hummingbird.ops.inspector import Inspector
+from hummingbird.ops.outputs import keep_outputs
+from hummingbird.ops.recording import shortened, silence
+from hummingbird.ops.stagelog import StageLog
 from hummingbird.params import Params, load_params
 from hummingbird.runlog import RunLog
 
@@ -55,19 +59,23 @@ def run_stage(name: str, root: Path = Path()) -> dict[str, float]:
                 layout, name, knobs | _how_it_runs(params, name), snapshot.stage_hash(root, name, before)
             ) as log,
         ):
+            log.run.say({"inputs": data_sets(root, name, before)})
             stage = importlib.import_module(f"hummingbird.stages.{name}")
             if gate and name in gates.READS:
-                gate.check(gates.READS[name])
+                _check_table(gate, gates.READS[name], layout, log)
             _tell_of_other_code(name, layout, before, log)
             _seed(params.seed, needs_torch=_reads_models(before))
-            measured: dict[str, float] = stage.run(params, layout, log)
+            alone = _measures_time(root, name)
+            with machine.watched(log.metrics, None if alone else machine.EVERY), silence() if alone else nullcontext():
+                measured: dict[str, float] = stage.run(params, layout, log)
             _make_folder_of_sheets(root, name, layout)
             if gate and name in gates.WRITES:
-                gate.check(name)
+                _check_table(gate, name, layout, log)
             _check_unchanged(root, name, before)
             measured = _numbers(name, measured) | {"wall_s": time.monotonic() - start, **_peak_memory()}
             log.metrics(measured)
             write_json(layout.metrics(name), measured)
+            keep_outputs(log.run, layout, name)
     _forget_training(name, layout)
     return measured
 
@@ -118,12 +126,27 @@ def _make_folder_of_sheets(root: Path, name: str, layout: Layout) -> None:
         layout.sheets(name).mkdir(parents=True, exist_ok=True)
 
 
+def _measures_time(root: Path, name: str) -> bool:
+    """Whether nothing else may run beside a stage, not even for an instant."""
+    return bool(snapshot.declared(root, name).get("meta", {}).get("alone"))
+
+
+def _check_table(gate: Inspector, table_of: str, layout: Layout, log: StageLog) -> None:
+    """The gate of a table. If it fails, its page goes to the run: the next run writes over the one on the disk."""
+    try:
+        gate.check(table_of)
+    except UserError:
+        page = layout.reports / gates.SITE / f"{table_of}.html"
+        if page.is_file():
+            log.artifact(page)
+        raise
+
+
 def _check_unchanged(root: Path, name: str, before: snapshot.Snapshot) -> None:
     after = snapshot.take(root, name, _knobs(load_params(root / "params.yaml"), name))
     if names := snapshot.changed(before, after):
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         raise UserError(
-            f"{shown} changed while stage {name} ran, so nobody could say what made its output",
+            f"{shortened(names)} changed while stage {name} ran, so nobody could say what made its output",
             f"leave these files alone and run again: dvc repro {name}",
         )
 

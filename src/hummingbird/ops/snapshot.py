@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,26 @@ def declared(root: Path, stage: str) -> dict[str, Any]:
     path = root / "dvc.yaml"
     if not path.is_file():
         raise UserError(f"no {path}", "run from the project folder, or restore it: git checkout dvc.yaml")
-    stages = yaml.safe_load(path.read_text())["stages"]
+    stages = stages_in(path)
     if stage not in stages:
         raise UserError(f"dvc.yaml has no stage {stage!r}; {did_you_mean(stage, stages)}", "hummingbird stage --help")
     entry: dict[str, Any] = stages[stage]
     return entry
+
+
+def stages_in(path: Path) -> dict[str, Any]:
+    """The stages in ``dvc.yaml`` or ``dvc.lock``; none if there is no such file."""
+    if not path.is_file():
+        return {}
+    stat = path.stat()
+    return _stages(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=2)
+def _stages(path: Path, changed_at: int, size: int) -> dict[str, Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the lock has thousands of lines, seconds of Python
+    stages: dict[str, Any] = (yaml.load(path.read_text(), Loader=loader) or {}).get("stages", {})
+    return stages
 
 
 def paths(entries: Iterable[str | Mapping[str, Any]]) -> list[str]:
@@ -75,8 +91,7 @@ def changed(before: Snapshot, after: Snapshot) -> list[str]:
 def stage_hash(root: Path, stage: str, seen: Snapshot) -> str:
     """One hash of all that ``stage`` depends on: outputs of earlier stages by their hash in ``dvc.lock``, the rest by
     the fingerprints in ``seen``. Two runs of equal hash had equal inputs."""
-    lock = root / "dvc.lock"
-    stages = (yaml.safe_load(lock.read_text()) or {}).get("stages", {}) if lock.is_file() else {}
+    stages = stages_in(root / "dvc.lock")
     made = {out["path"]: out.get("md5", "") for entry in stages.values() for out in entry.get("outs", [])}
     known = {path: made[path] for path in paths(declared(root, stage).get("deps", [])) if path in made}
     rest = {name: value for name, value in seen.items() if not any(name.startswith(path) for path in known)}

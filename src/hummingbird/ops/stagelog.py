@@ -3,51 +3,62 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from hummingbird.errors import UserError
 from hummingbird.runlog import Verdicts
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from hummingbird.ops.recording import Recording
 
 T = TypeVar("T")
-FLUSH_EVERY = 5.0  # seconds; one request per training step would cost more than a small step
-BATCH = 1000  # metrics per request, MLflow's own limit
 LINE_EVERY = 15.0  # seconds between progress lines where there is no terminal to redraw
 
 
 class StageLog:
-    """Writes to one MLflow run. Metrics are sent in batches; if the server goes away while a stage runs they are
-    kept and sent later, because hours of training must not die of a lost chart."""
+    """Records to one MLflow run, through the outbox: nothing here waits for the server, or fails because of it."""
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self.client = client
-        self.run_id = run_id
-        self._waiting: list[Metric] = []
-        self._sent_at = time.monotonic()
-        self._warned = False
+    def __init__(self, run: Recording) -> None:
+        self.run = run
         self._verdicts = Verdicts()
 
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        from mlflow.entities import Metric
+    @property
+    def run_id(self) -> str | None:
+        """Id of the run in MLflow; None as long as MLflow has not heard of it."""
+        return self.run.run_id
 
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         now = int(time.time() * 1000)
-        self._waiting += [Metric(name, float(value), now, step or 0) for name, value in values.items()]
-        if time.monotonic() - self._sent_at > FLUSH_EVERY:
-            self.flush()
+        rows = [[name, float(value), now, step or 0] for name, value in values.items()]
+        self.run.say({"metrics": rows}, durable=False)  # a disk may take longer to make it so than a step lasts
 
     def image(self, key: str, image: Any, step: int | None = None) -> None:
-        self._attempt(lambda: self.client.log_image(self.run_id, image, key=key, step=step or 0))
+        from hummingbird.ops.pictures import write_image
+
+        with self._own_folder(f"{key}, step {step or 0}") as folder:
+            for file in write_image(folder, key, image, step or 0):
+                self.run.keep(file, f"images/{file.name}")
+        self.run.say({"tags": {"mlflow.loggedImages": "True"}})
+
+    def video(self, name: str, frames: Any, fps: float) -> None:
+        from hummingbird.data.video_io import write_mp4
+
+        with self._own_folder(f"{name}.mp4") as folder:
+            write_mp4(folder / "video.mp4", frames, fps)
+            self.run.keep(folder / "video.mp4", f"{name}.mp4")
 
     def artifact(self, path: Path) -> None:
         if path.is_dir():
-            self._attempt(lambda: self.client.log_artifacts(self.run_id, str(path), artifact_path=path.name))
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    self.run.keep(file, file.relative_to(path.parent).as_posix())
         else:
-            self._attempt(lambda: self.client.log_artifact(self.run_id, str(path)))
+            self.run.keep(path, path.name)
 
     def progress(self, items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
         if total is None and isinstance(items, Sized):
@@ -66,25 +77,14 @@ class StageLog:
     def verdict(self, reason: str, clips: int = 1) -> None:
         self._verdicts.add(reason, clips)
 
-    def flush(self) -> None:
-        """Send the metrics that wait."""
-        while self._waiting and self._attempt(
-            lambda: self.client.log_batch(self.run_id, metrics=self._waiting[:BATCH])
-        ):
-            del self._waiting[:BATCH]
-        self._sent_at = time.monotonic()
-
-    def _attempt(self, send: Any) -> bool:
-        from mlflow.exceptions import MlflowException
-
+    @contextmanager
+    def _own_folder(self, name: str) -> Iterator[Path]:
+        """A folder for a moment. If the disk does not take what is written to it, the run goes on without ``name``."""
         try:
-            send()
-        except (MlflowException, OSError) as error:
-            if not self._warned:
-                print(f"warning: MLflow did not take a record of this run: {error}", file=sys.stderr)
-            self._warned = True
-            return False
-        return True
+            with tempfile.TemporaryDirectory() as folder:
+                yield Path(folder)
+        except (OSError, UserError) as error:
+            self.run.drop(name, error)
 
 
 def _progress_lines(items: Iterable[T], description: str, total: int | None, verdicts: Verdicts) -> Iterator[T]:
