@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from hummingbird.training.validation import AT_ONCE, Validation
 class Pipeline:
     """Draws a ramp whose brightness is the seed, and remembers what it was asked for."""
 
+    config = SimpleNamespace(fps=8)
+
     def __init__(self, flat: bool = False) -> None:
         self.flat = flat
         self.asked: list[tuple[list[str], list[int]]] = []
@@ -35,12 +38,16 @@ class Kept(SilentLog):
     def __init__(self) -> None:
         self.figures: dict[int | None, dict[str, float]] = {}
         self.images: list[int | None] = []
+        self.videos: dict[str, tuple[tuple[int, ...], float]] = {}
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         self.figures.setdefault(step, {}).update(values)
 
     def image(self, key: str, image: Any, step: int | None = None) -> None:
         self.images.append(step)
+
+    def video(self, name: str, frames: Any, fps: float) -> None:
+        self.videos[name] = (frames.shape, fps)
 
 
 def brightness(videos: Tensor, prompts: Sequence[str]) -> tuple[dict[str, float], float]:
@@ -55,6 +62,8 @@ def test_samples_go_onto_a_sheet_and_are_measured(tmp_path: Path) -> None:
     assert look(10) is None
     assert [path.name for path in sorted(tmp_path.glob("*.png"))] == ["step_000105.png", "step_000110.png"]
     assert log.images == [105, 110]
+    names = [f"samples/step_000{at}/{number}" for at in (105, 110) for number in (0, 1)]
+    assert log.videos == dict.fromkeys(names, ((4, 32, 32, 3), 8))
     assert log.figures[105]["samples/spread"] > 0.1
     assert pipeline.asked == [(["a", "b"], [0, 1])] * 2
 

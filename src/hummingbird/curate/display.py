@@ -100,6 +100,9 @@ class Display:
     def image(self, key: str, image: Any, step: int | None = None) -> None:
         self.record.image(key, image, step)
 
+    def video(self, name: str, frames: Any, fps: float) -> None:
+        self.record.video(name, frames, fps)
+
     def artifact(self, path: Path) -> None:
         self.record.artifact(path)
 

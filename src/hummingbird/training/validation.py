@@ -26,7 +26,7 @@ Scorer = Callable[[Tensor, Sequence[str]], tuple[Mapping[str, float], float]]
 class Validation:
     """Draws videos of fixed prompts and seeds every so many steps; a trainer's ``validation``.
 
-    They go onto a contact sheet, in the log and in a folder, and are checked for collapse.
+    They go to the log, and onto a contact sheet, in the log and in a folder, and are checked for collapse.
 
     Args:
         captions: those of the clips; the first :data:`SHOWN` are the prompts.
@@ -63,6 +63,8 @@ class Validation:
             sheet = contact_sheet(list(videos), self.prompts)
             save_sheet(sheet, self.folder / f"step_{at:06d}.png")
             self.log.image("samples", sheet, at)
+            for number, video in enumerate(videos):
+                self.log.video(f"samples/step_{at:06d}/{number}", video, self.pipeline.config.fps)
         self.log.metrics(check_samples(_scaled(videos), self.guard, step), at)
         if self.scorer is None or not self.scored:
             return None

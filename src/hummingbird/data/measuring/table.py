@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from polars.exceptions import PolarsError
 
-from hummingbird.data.measuring.clip import Look
 from hummingbird.data.measuring.signals import Signals
 from hummingbird.data.measuring.strips import Video, decode_strip
 from hummingbird.data.motion import MotionScores
 from hummingbird.errors import UserError
+
+if TYPE_CHECKING:  # the filters read scores, and need not wait for torch
+    from hummingbird.data.measuring.clip import Look
 
 SIGNALS = tuple(field.name for field in fields(Signals))
 _DIGITS = 6
