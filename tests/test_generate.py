@@ -12,11 +12,13 @@ from typer.testing import CliRunner
 
 from hummingbird import generate as module
 from hummingbird.cli import app
+from hummingbird.data.mp4_tags import read_facts
 from hummingbird.data.video_io import decode
 from hummingbird.generate import enlarge, frame_limit
 from hummingbird.pipelines import choice
 from hummingbird.pipelines.loading import student_pipeline
 from hummingbird.pipelines.text_to_video import TextToVideoPipeline
+from hummingbird.provenance import content_md5
 
 runner = CliRunner()
 PROMPT = "a red circle moves left"
@@ -196,3 +198,22 @@ def test_a_negative_embedding_is_used_and_fitted(
     assert (folder / "video.mp4").is_file()
     assert pipeline.negative_prompt_embeds is not None
     pipeline.negative_prompt_embeds = None
+
+
+def test_the_video_tells_what_it_was_made_with_and_is_the_same_again(folder: Path) -> None:
+    (folder / "artifacts/stage2").mkdir(parents=True)
+    (folder / "artifacts/stage2/weights").write_text("weights")
+    (folder / "reports/runs").mkdir(parents=True)
+    (folder / "reports/runs/stage2.json").write_text('{"run_id": "ab12"}')
+    asked = ["generate", PROMPT, "--seed", "5", "--frames", "2", "--scale", "1"]
+    for name in ("a.mp4", "b.mp4"):
+        result = runner.invoke(app, [*asked, "--out", name])
+        assert result.exit_code == 0, result.output
+    assert (folder / "a.mp4").read_bytes() == (folder / "b.mp4").read_bytes()
+    told = read_facts(folder / "a.mp4")
+    assert told["prompt"] == PROMPT
+    assert (told["model"], told["seed"], told["frames"], told["scale"]) == ("stage2", 5, 2, 1)
+    assert (told["steps"], told["guidance"]) == (4, 3.5)  # the model's own, written out
+    assert told["weights"] == {"artifacts/stage2": content_md5(folder / "artifacts/stage2", folder)}
+    assert told["runs"] == {"artifacts/stage2": "ab12"}
+    assert "negative" not in told and "lora" not in told

@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 import torch
 
-from hummingbird.data.video_io import Video, write_mp4
+import hummingbird
+from hummingbird import provenance, storage
+from hummingbird.data.mp4_tags import write_tagged_mp4
+from hummingbird.data.video_io import Video
 from hummingbird.errors import UserError
+from hummingbird.files import read_json
 from hummingbird.layout import Layout
 from hummingbird.models.text import check_prompt
 from hummingbird.models.vae import downscale_factor, patch_size
+from hummingbird.ops.tracking import record_path
 from hummingbird.pipelines.choice import choose_decoder, choose_model, is_guided
 from hummingbird.pipelines.negative import load_negative, no_unconditional_pass, use_negative
 from hummingbird.runlog import RunLog, SilentLog
@@ -32,6 +37,7 @@ SHARE_OF_MEMORY = 0.8
 UNET_VALUES = 64
 VAE_VALUES = 8
 BYTES = 4  # float32
+DECODERS = {"light": "artifacts/decoder", "tiny": "checkpoints/files/taesd"}  # where they lie
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Made:
 
 
 def generate(request: Request, layout: Layout, log: RunLog | None = None) -> Made:
-    """Generate the video and write it as MP4.
+    """Generate the video and write it as MP4, which carries what it was made from and with (:func:`facts`).
 
     Raises:
         UserError: an empty or unknown prompt, options that the model does not have, a decoder for other latents, more
@@ -101,8 +107,48 @@ def generate(request: Request, layout: Layout, log: RunLog | None = None) -> Mad
         num_frames=frames,
     )
     video = enlarge(np.asarray(videos[0]), request.scale)
-    write_mp4(request.out, video, pipeline.config.fps)
+    told = facts(request, pipeline, video.shape[1] // len(videos[0][0]), frames, layout)
+    write_tagged_mp4(request.out, video, pipeline.config.fps, told)
     return Made(video.shape, tuple(unknown_words(pipeline, request.prompt)), fit, warning)
+
+
+def facts(request: Request, pipeline: TextToVideoPipeline, scale: int, frames: int, layout: Layout) -> dict[str, Any]:
+    """What it takes to make the video again; the same whenever it is made from the same checkout on the same device.
+
+    The settings as ``hummingbird generate`` takes them, hashes of the weights and files that were read, the MLflow runs
+    that made the weights, the code, and what computed.
+    """
+    read = [*provenance.WEIGHTS.get(request.model, (request.model,))]
+    read += ["artifacts/foundation"] if request.fit_negative else []
+    read += [] if request.decoder == "original" else [DECODERS.get(request.decoder, request.decoder)]
+    weights = provenance.weights(layout.root, read)
+    records = {path: read_json(record_path(layout, Path(path).name)) for path in weights}
+    guidance = pipeline.config.guidance_scale if request.guidance is None else request.guidance
+    told = {
+        "prompt": request.prompt,
+        "model": request.model,
+        "seed": request.seed,
+        "steps": request.steps or pipeline.config.num_inference_steps,
+        "frames": frames,
+        "guidance": float(guidance),
+        "negative": request.negative,
+        "scale": scale,
+        "decoder": request.decoder,
+        "negative_embedding": _file_fact(request.negative_embedding),
+        "fit_negative": request.fit_negative or None,
+        "lora": _file_fact(request.lora),
+        "lora_scale": request.lora_scale if request.lora else None,
+        "weights": weights,
+        "runs": {path: it.get("run_id") or it.get("run_key") for path, it in records.items() if it},
+        "code": provenance.code(layout.root),
+        "versions": {"hummingbird": hummingbird.__version__, "torch": torch.__version__},
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _file_fact(file: Path | None) -> dict[str, str] | None:
+    return {"file": str(file), "sha256": storage.sha256_of(file)} if file else None
 
 
 def enlarge(video: Video, scale: int | None) -> Video:

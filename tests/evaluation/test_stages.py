@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from evaluation.vbench.protocol import DIMENSIONS
+from evaluation.vbench.sampling import Job
+from hummingbird.data.mp4_tags import read_facts
 from hummingbird.data.video_io import decode
 from hummingbird.errors import UserError
 from hummingbird.layout import Layout
 from hummingbird.params import Latency, Params, Vbench
+from hummingbird.provenance import weights
 from hummingbird.runlog import SilentLog
 from hummingbird.stages import latency, vbench
 
@@ -98,6 +101,20 @@ def test_shown_clips_play(untrained_project: Layout, summary: dict[str, Any]) ->
         assert video.shape == (8, 192, 192, 3)
         assert fps == 8
     assert (untrained_project.vbench / "contact_sheet.png").stat().st_size > 1000
+
+
+def test_shown_clips_tell_what_made_them(untrained_project: Layout, summary: dict[str, Any]) -> None:
+    first = summary["shown"][0]
+    told = {
+        name: read_facts(untrained_project.vbench / "samples" / name / f"{first['index']}.mp4")
+        for name in ("stage2", "reneg", "handwritten", "real_clips")
+    }
+    assert told["stage2"]["prompt"] == first["prompt"]
+    assert told["stage2"]["seed"] == Job(first["index"], first["seed"]).noise_seed
+    assert told["stage2"]["weights"] == weights(untrained_project.root, ["artifacts/stage2"])
+    assert set(told["reneg"]["weights"]) == {"artifacts/foundation", "artifacts/reneg"}
+    assert "negative" in told["handwritten"] and "negative" not in told["reneg"]
+    assert told["real_clips"]["model"] == "real_clips" and "weights" not in told["real_clips"]
 
 
 def test_the_scratch_folder_is_gone_and_the_figures_are_numbers(

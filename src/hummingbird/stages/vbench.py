@@ -19,8 +19,9 @@ from evaluation.vbench.prompts import Prompt, build_suite, render_prompts, suite
 from evaluation.vbench.protocol import DIMENSIONS
 from evaluation.vbench.results import score_model, summarise
 from evaluation.vbench.sampling import Job, fingerprint, sample, spread_over_seeds, through_vae
+from hummingbird import provenance
+from hummingbird.data.mp4_tags import write_tagged_mp4
 from hummingbird.data.sheets import contact_sheet
-from hummingbird.data.video_io import write_mp4
 from hummingbird.errors import UserError
 from hummingbird.files import replacing_folder
 from hummingbird.layout import Layout
@@ -87,7 +88,8 @@ def run(params: Params, layout: Layout, log: RunLog) -> dict[str, float]:
     rows["real_clips_vae"] = _through_vae(rows["real_clips"], first, suite, layout, judges)
     summary = summarise_rows(rows, facts, suite, settings)
     with replacing_folder(layout.vbench) as folder:
-        _publish(folder, rows, summary, suite, settings, log)
+        told = {entry.name: _told(entry, facts[entry.name], layout) for entry in roster(settings)}
+        _publish(folder, rows, summary, suite, settings, log, told)
     shutil.rmtree(cache.parent, ignore_errors=True)
     return headline(summary)
 
@@ -213,8 +215,21 @@ def shown(settings: Vbench, suite: list[Prompt]) -> list[Job]:
     return [*sorted(chosen[: settings.shown_prompts - 1], key=lambda job: job.prompt), *pair]
 
 
+def _told(entry: Entry, facts: dict[str, float], layout: Layout) -> dict[str, Any]:
+    """What `hummingbird generate` would write of such a video, without what is no content: commit, runs, device."""
+    negative = {} if entry.negative_prompt is None else {"negative": entry.negative_prompt}
+    made = {"model": entry.model, "decoder": "original", "steps": facts["steps"], "guidance": facts["guidance_scale"]}
+    return {**made, **negative, "weights": provenance.weights(layout.root, provenance.WEIGHTS[entry.model])}
+
+
 def _publish(
-    folder: Path, rows: dict[str, Row], summary: dict[str, Any], suite: list[Prompt], settings: Vbench, log: RunLog
+    folder: Path,
+    rows: dict[str, Row],
+    summary: dict[str, Any],
+    suite: list[Prompt],
+    settings: Vbench,
+    log: RunLog,
+    told: dict[str, dict[str, Any]],
 ) -> None:
     clips, labels = [], []
     for job in shown(settings, suite):
@@ -223,7 +238,9 @@ def _publish(
                 continue
             clip = row.clips[row.jobs.index(job)]
             large = clip.repeat(_ENLARGE, axis=1).repeat(_ENLARGE, axis=2)
-            write_mp4(folder / "samples" / name / f"{job.prompt}.mp4", large, settings.fps)
+            asked = {"prompt": suite[job.prompt].text, "seed": job.noise_seed, "frames": len(clip), "scale": _ENLARGE}
+            file = folder / "samples" / name / f"{job.prompt}.mp4"
+            write_tagged_mp4(file, large, settings.fps, asked | told.get(name, {"model": name}))
             clips.append(clip)
             labels.append(f"{name}: {suite[job.prompt].text}")
     sheet = contact_sheet(clips, labels, columns=4)
