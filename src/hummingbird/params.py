@@ -392,6 +392,29 @@ class Latency(Section):
     threads: Positive | None = None  # of torch; none = leave as it is
 
 
+FigureName = Literal[  # of an evaluation; larger is better in each
+    "held_out_image_reward",
+    "held_out_reward",
+    "held_out_video_reward",
+    "probe_all",
+    "probe_clean",
+    "probe_color",
+    "probe_motion",
+    "probe_shape",
+    "vbench_total",
+]
+
+
+class Promotion(Section):
+    """What a registered model must show before an alias is moved to it. No stage depends on it."""
+
+    aliases: tuple[str, ...] = ("champion",)  # that `hummingbird promote` may move
+    figures: tuple[FigureName, ...] = ("held_out_reward", "probe_all")  # not below the interval of the alias' holder
+    max_latency_s: Annotated[float, Field(gt=0)] | None = None  # median of one video, wherever it was timed
+    max_latency_ratio: Annotated[float, Field(ge=1)] = 1.1  # to the holder's median, under the same conditions
+    approval_timeout_s: Annotated[float, Field(gt=0)] = 86400.0  # how long the flow waits for a person
+
+
 class Params(Section):
     """The whole of ``params.yaml``."""
 
@@ -412,6 +435,7 @@ class Params(Section):
     finetune: Finetune = Finetune()
     vbench: Vbench = Vbench()
     latency: Latency = Latency()
+    promotion: Promotion = Promotion()
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
