@@ -4,15 +4,29 @@ everything in ``flows`` is made from what is read here."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hummingbird.errors import UserError, did_you_mean
+from hummingbird.explain import explain_errors
+from hummingbird.ops.dvc_project import explained
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+
+
+class Meta(BaseModel):
+    """How a stage is run, from its ``meta`` in ``dvc.yaml``; no result depends on it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    resource: Literal["cpu", "gpu"] = "cpu"
+    alone: bool = False  # nothing else may run meanwhile, because the stage measures time
+    timeout_s: Annotated[float, Field(gt=0.0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -20,7 +34,7 @@ class Dag:
     """Stages in an order in which each comes after all that it needs."""
 
     needs: dict[str, tuple[str, ...]]  # stage -> the stages whose outputs it reads
-    alone: frozenset[str] = frozenset()  # stages during which nothing else may run (`meta: {alone: true}`)
+    meta: dict[str, Meta] = field(default_factory=dict)
 
     @property
     def edges(self) -> set[tuple[str, str]]:
@@ -44,7 +58,7 @@ class Dag:
             if stage not in wanted:
                 wanted.add(stage)
                 waiting += self.needs[stage]
-        return Dag({stage: needs for stage, needs in self.needs.items() if stage in wanted}, self.alone & wanted)
+        return Dag({stage: needs for stage, needs in self.needs.items() if stage in wanted}, self.meta)
 
     def downstream(self, changed: Iterable[str]) -> set[str]:
         """``changed`` and every stage that depends on one of them."""
@@ -59,15 +73,24 @@ def read_dag(root: Path = Path()) -> Dag:
     """Resolve ``dvc.yaml`` in ``root``.
 
     Raises:
-        UserError: there is no DVC project, or its files do not parse.
+        UserError: there is no DVC project, its files do not parse, or a stage has a wrong ``meta``.
     """
     import networkx as nx
 
-    graph = _open(root).index.graph  # edges point from a stage to those it needs
-    order = [stage for stage in nx.topological_sort(graph.reverse(copy=False)) if hasattr(stage, "cmd") and stage.cmd]
-    needs = {stage.addressing: tuple(sorted(it.addressing for it in graph.successors(stage))) for stage in order}
-    alone = frozenset(stage.addressing for stage in order if (stage.meta or {}).get("alone"))
-    return Dag(needs, alone)
+    with _inside(root) as repo:
+        graph = repo.index.graph  # edges point from a stage to those it needs
+        sequence = nx.topological_sort(graph.reverse(copy=False))
+        order = [stage for stage in sequence if hasattr(stage, "cmd") and stage.cmd]
+        needs = {stage.addressing: tuple(sorted(it.addressing for it in graph.successors(stage))) for stage in order}
+        return Dag(needs, {stage.addressing: _meta(stage.addressing, stage.meta or {}) for stage in order})
+
+
+def _meta(stage: str, values: dict[str, object]) -> Meta:
+    try:
+        return Meta.model_validate(values)
+    except ValidationError as error:
+        lines = "; ".join(explain_errors(error, Meta))
+        raise UserError(f"the meta of stage {stage} in dvc.yaml is wrong: {lines}", "mend dvc.yaml") from error
 
 
 def changed_stages(dag: Dag, root: Path = Path()) -> set[str]:
@@ -76,32 +99,16 @@ def changed_stages(dag: Dag, root: Path = Path()) -> set[str]:
     Raises:
         UserError: another DVC process is at work in ``root``, or what it left is broken.
     """
-    repo = _open(root)
-    with _explained():
+    with _inside(root) as repo:
         return set(repo.status(targets=list(dag.needs))) & set(dag.needs)
 
 
-def _open(root: Path) -> Repo:
+@contextmanager
+def _inside(root: Path) -> Iterator[Repo]:
+    """The project in ``root``, with ``root`` as the current folder: DVC names stages from where it is."""
     from dvc.repo import Repo
 
-    with _explained():
-        repo = Repo(str(root))
+    with explained(), chdir(root):
+        repo = Repo()
         repo.index.check_graph()  # parses dvc.yaml, and fails here if it is wrong
-        return repo
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    from dvc.exceptions import DvcException
-    from dvc.lock import LockError
-
-    try:
-        yield
-    except LockError as error:
-        raise UserError(
-            "another DVC process is at work in this folder", "wait until it is done, then run again"
-        ) from error
-    except DvcException as error:
-        raise UserError(
-            f"DVC cannot read the pipeline: {error}", "run from the project folder; see: dvc status"
-        ) from error
+        yield repo

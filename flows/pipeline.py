@@ -3,22 +3,30 @@ Prefect and MLflow take seconds to import, and an up-to-date pipeline needs neit
 
 from __future__ import annotations
 
+import importlib
 import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flows.dag import Dag, changed_stages, read_dag
+from flows.folder import working_folder
+from flows.settings import Settings
 from hummingbird.errors import UserError
-from hummingbird.ops import tracking
-from hummingbird.profiles import use_profile
+from hummingbird.ops import server
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
 
 SETTINGS = {  # of Prefect, where the user has not set them
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",  # its first start makes a database
 }
+SERVED = {"pipeline": "flows.tasks:hummingbird", "registry": "flows.promote:promote"}  # deployment -> its flow
+AT_ONCE = 8  # runs of all deployments; those of the pipeline in one folder wait for each other
 
 
 @dataclass(frozen=True)
@@ -46,24 +54,48 @@ def make_plan(targets: list[str] | None = None, force: bool = False, root: Path 
     return Plan(dag, frozenset(stale), force)
 
 
-def run_flow(targets: list[str] | None = None, profile: str | None = None, force: bool = False) -> int:
+def run_flow(settings: Settings | None = None) -> int:
     """Run the pipeline in this process, in the current folder. Returns the exit status: 0, or 1 if a stage failed.
 
-    An up-to-date pipeline is left alone: no run is opened, in Prefect or in MLflow.
+    An up-to-date pipeline is left alone: no run is opened, in Prefect or in MLflow. Another run in the same folder is
+    waited for.
+
+    Raises:
+        UserError: a setting is wrong, or a server does not answer.
     """
-    if profile:
-        use_profile(profile)
-    plan = make_plan(targets, force)
+    settings = settings or Settings()
+    with working_folder(Path(), settings, print) as folder:
+        plan = make_plan(settings.targets, settings.force, folder)
     if not plan.stale:
         print(f"All {len(plan.dag.needs)} stages are up to date; nothing to run.")
         return 0
     print(f"To bring up to date: {', '.join(plan.order)}")
-    tracking.check_reachable(Path())
+    server.check_reachable(Path())
     prepare_prefect()
+    state = _run(settings)
+    if state.is_completed():
+        print(state.message)
+        return 0
+    error = state.result(raise_on_failure=False)
+    if isinstance(error, UserError):
+        raise error
+    again = "the same again" if settings.apart else "hummingbird flow run"
+    print(f"The pipeline did not finish: {state.message}\nTo go on from where it stopped: {again}")
+    return 1
+
+
+def _run(settings: Settings) -> Any:
+    import httpx
+
     from flows.tasks import hummingbird
 
     try:
-        state = hummingbird(targets=targets, force=force, return_state=True)
+        return hummingbird(**settings.model_dump(), return_state=True)
+    except httpx.TransportError as error:
+        raise UserError(
+            f"the Prefect server went away: {error or type(error).__name__}",
+            "start it again, then go on from where the run stopped: hummingbird flow run",
+        ) from error
     except RuntimeError as error:
         if "ephemeral" not in str(error):
             raise
@@ -71,17 +103,16 @@ def run_flow(targets: list[str] | None = None, profile: str | None = None, force
             f"Prefect's temporary server did not start: {error}",
             "run again; or start one to stay: prefect server start; or do without Prefect: dvc repro",
         ) from error
-    if state.is_completed():
-        return 0
-    print(f"The pipeline did not finish: {state.message}\nTo go on from where it stopped: hummingbird flow run")
-    return 1
 
 
-def serve() -> None:
-    """Register the deployment ``hummingbird/pipeline`` and run what the Prefect UI triggers, until interrupted.
+def serve(cron: str | None = None) -> None:
+    """Register the deployments in :data:`SERVED` and run what the Prefect UI triggers, until interrupted.
+
+    Args:
+        cron: when to run the pipeline without being asked, as ``0 3 * * *``; None: never.
 
     Raises:
-        UserError: there is no Prefect server to register with.
+        UserError: there is no Prefect server to register with, or ``cron`` is no schedule.
     """
     if not os.environ.get("PREFECT_API_URL"):
         raise UserError(
@@ -89,16 +120,21 @@ def serve() -> None:
             "start one: prefect server start; then: export PREFECT_API_URL=http://127.0.0.1:4200/api",
         )
     prepare_prefect()
+    import prefect
+
+    prefect.serve(*(_deployment(name, cron if name == "pipeline" else None) for name in SERVED), limit=AT_ONCE)
+
+
+def _deployment(name: str, cron: str | None) -> RunnerDeployment:
     from prefect.deployments.runner import EntrypointType
 
-    from flows.tasks import hummingbird
-
-    hummingbird.serve(
-        name="pipeline",
-        parameters={"targets": None, "profile": None, "force": False},
-        limit=1,  # two runs in one folder would overwrite each other's parameters
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
+    module, _, flow = SERVED[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), flow).to_deployment(
+            name, cron=cron, entrypoint_type=EntrypointType.MODULE_PATH
+        )
+    except ValueError as error:
+        raise UserError(f"--cron {cron!r} is no schedule: {error}", "five fields, as in: --cron '0 3 * * *'") from error
 
 
 def prepare_prefect() -> None:

@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+
+from evaluation.short import SHORT
+from hummingbird.params import dump_params, load_params, with_overrides
 
 PROJECT = Path(__file__).parents[2]
 MODELS = ("teacher", "pruned", "stage1", "stage2", "reneg")
@@ -23,26 +25,6 @@ pytestmark = [
         not (PROJECT / "assets/miniature/manifest.json").is_file(), reason="the miniature's checkpoints are not here"
     ),
 ]
-
-
-def short(params: dict[str, Any]) -> dict[str, Any]:
-    """The default parameters with everything that costs time cut down."""
-    params["download"]["clips"] = 120
-    params["decoder"]["optim"].update(steps=4, batch_size=2, warmup_steps=1, sample_every=2)
-    params["decoder"]["held_out"] = 8
-    for phase in ("distillation", "consistency"):
-        params["stage1"][phase].update(steps=4, batch_size=4, warmup_steps=1, sample_every=2)
-    params["stage2"]["optim"].update(steps=3, batch_size=4, warmup_steps=1, sample_every=3)
-    params["stage2"].update(reward_batch=2, validation_prompts=2)
-    params["reneg"]["optim"].update(steps=2, batch_size=2, sample_every=0)
-    params["reneg"].update(steps=4, late_steps=2)
-    params["vbench"].update(
-        prompts=16, two_object_prompts=6, negative_prompts=8, diversity_prompts=2, shown_prompts=2, batch_size=16
-    )
-    params["latency"].update(
-        teacher_repeats=2, student_repeats=3, large_batch=2, large_batch_repeats=2, component_repeats=1
-    )
-    return params
 
 
 def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -69,7 +51,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "dvc.lock").unlink(missing_ok=True)
     run(folder, "git", "init", "-q")
     file = folder / "params.yaml"
-    file.write_text(yaml.safe_dump(short(yaml.safe_load(file.read_text())), sort_keys=False))
+    file.write_text(dump_params(with_overrides(load_params(file), SHORT)))
     done = run(folder, "dvc", "repro")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     yield folder

@@ -28,8 +28,20 @@ def test_stages_come_after_what_they_need() -> None:
         seen.add(stage)
 
 
-def test_the_stage_that_measures_time_runs_alone() -> None:
-    assert read_dag(ROOT).alone == {"latency"}
+def test_stages_say_what_they_run_on() -> None:
+    dag = read_dag(ROOT)
+    assert {stage for stage, meta in dag.meta.items() if meta.alone} == {"latency"}
+    on_cpu = {stage for stage, meta in dag.meta.items() if meta.resource == "cpu"}
+    assert on_cpu == {"download", "vqa_filter", "motion_filter", "report"}
+
+
+def test_a_wrong_meta_is_explained(toys: Path) -> None:
+    text = (toys / "dvc.yaml").read_text()
+    (toys / "dvc.yaml").write_text(text.replace("  b:\n", "  b:\n    meta: {resource: gppu, timeout_s: 0}\n"))
+    with pytest.raises(
+        UserError, match=r"resource = 'gppu'.*did you mean 'gpu'.*timeout_s = 0: must be .* greater than"
+    ):
+        read_dag(toys)
 
 
 def test_upstream_and_downstream(toys: Path) -> None:

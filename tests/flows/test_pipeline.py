@@ -15,24 +15,17 @@ import psutil
 import pytest
 
 from flows import pipeline
+from flows.failures import BusyError, StageError
 from flows.pipeline import make_plan, run_flow
-from flows.repro import BusyError, StageError, StageRunner
+from flows.repro import StageRunner
+from flows.settings import Settings
 from hummingbird.errors import UserError
-from hummingbird.ops import tracking
-
-
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[str]:
-    """Address of a Prefect server of our own with an empty database, shared by the tests of this file."""
-    from prefect.settings import PREFECT_API_URL
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=180):
-        yield str(PREFECT_API_URL.value())
+from hummingbird.ops import server
+from hummingbird.params import Params, dump_params
 
 
 def all_runs() -> list[Any]:
-    client, experiment = tracking.connect(Path())
+    client, experiment = server.connect(Path())
     return list(client.search_runs([experiment]))
 
 
@@ -63,7 +56,7 @@ def test_runs_all_then_nothing_then_only_what_a_knob_reaches(toys: Path) -> None
     assert len(all_runs()) == before, "an up-to-date pipeline opened a run"
     assert time.monotonic() - start < 20
 
-    (toys / "params.yaml").write_text("knob: 2\nsleep: 0\n")
+    (toys / "params.yaml").write_text(dump_params(Params(seed=2)))
     assert make_plan().stale == {"d"}
     assert run_flow() == 0
     assert log(toys)[4:] == "d"
@@ -74,9 +67,9 @@ def test_runs_all_then_nothing_then_only_what_a_knob_reaches(toys: Path) -> None
 
 @pytest.mark.usefixtures("prefect_server")
 def test_targets_and_force(toys: Path) -> None:
-    assert run_flow(targets=["b"]) == 0
+    assert run_flow(Settings(targets=["b"])) == 0
     assert log(toys) == "ab"
-    assert run_flow(targets=["b"], force=True) == 0
+    assert run_flow(Settings(targets=["b"], force=True)) == 0
     assert log(toys) == "abab"
 
 
@@ -124,41 +117,39 @@ def test_a_busy_dvc_is_tried_again(toys: Path, monkeypatch: pytest.MonkeyPatch) 
     tried: list[str] = []
     really_run = StageRunner.run
 
-    def busy_once(self: StageRunner, stage: str, say: Callable[[str], None], *, alone: bool = False) -> None:
+    def busy_once(self: StageRunner, stage: str, say: Callable[[str], None], **how: Any) -> None:
         tried.append(stage)
         if len(tried) == 1:
             raise BusyError
-        really_run(self, stage, say, alone=alone)
+        really_run(self, stage, say, **how)
 
     monkeypatch.setattr(StageRunner, "run", busy_once)
-    assert run_flow(targets=["a"]) == 0
+    assert run_flow(Settings(targets=["a"])) == 0
     assert tried == ["a", "a"]
     assert log(toys) == "a"
 
 
-def test_a_stage_that_measures_time_runs_alone(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_that_measures_time_runs_alone(toys: Path) -> None:
     runner = StageRunner(toys, "parent", slots=2)
     now: set[str] = set()
     seen: list[set[str]] = []
 
-    def fake(stage: str, say: Callable[[str], None]) -> tuple[int, bool]:
-        now.add(stage)
-        seen.append(set(now))
-        time.sleep(0.2)
-        now.discard(stage)
-        return 0, False
+    def work(stage: str) -> None:
+        with runner.slot(alone=stage == "alone"):
+            now.add(stage)
+            seen.append(set(now))
+            time.sleep(0.2)
+            now.discard(stage)
 
-    monkeypatch.setattr(runner, "_run", fake)
     with ThreadPoolExecutor(6) as pool:
-        for stage in ("b", "c", "alone", "d", "e", "f"):
-            pool.submit(runner.run, stage, print, alone=stage == "alone")
+        list(pool.map(work, ("b", "c", "alone", "d", "e", "f")))
     assert {"alone"} in seen
     assert max(map(len, seen)) == 2
     assert not [stages for stages in seen if "alone" in stages and len(stages) > 1]
 
 
 def test_a_stopped_stage_is_gone_with_all_it_started_and_nothing_more_starts(toys: Path) -> None:
-    (toys / "params.yaml").write_text("knob: 1\nsleep: 600\n")
+    (toys / "sleep").write_text("600")
     runner = StageRunner(toys, "parent")
     mark = toys / "began_a"
     with ThreadPoolExecutor(1) as pool:
@@ -172,13 +163,13 @@ def test_a_stopped_stage_is_gone_with_all_it_started_and_nothing_more_starts(toy
     assert not psutil.pid_exists(int(mark.read_text())), "the stage outlived its runner"
     with pytest.raises(StageError, match="not started"):
         runner.run("b", print)
-    (toys / "params.yaml").write_text("knob: 1\nsleep: 0\n")
+    (toys / "sleep").unlink()
     StageRunner(toys, "parent").run("a", print)
     assert log(toys) == "a"
 
 
 def test_a_killed_run_leaves_nothing_behind_and_goes_on(toys: Path, prefect_server: str) -> None:
-    (toys / "params.yaml").write_text("knob: 1\nsleep: 600\n")
+    (toys / "sleep").write_text("600")
     env = os.environ | {"PREFECT_API_URL": prefect_server, "PYTHONPATH": os.pathsep.join(sys.path)}
     code = "from flows.pipeline import run_flow; raise SystemExit(run_flow())"
     flow = subprocess.Popen([sys.executable, "-c", code], env=env)
@@ -190,7 +181,7 @@ def test_a_killed_run_leaves_nothing_behind_and_goes_on(toys: Path, prefect_serv
         flow.kill()
     assert not psutil.pid_exists(stage), "the stage outlived its flow"
     assert newest_flow().info.status == "KILLED"
-    (toys / "params.yaml").write_text("knob: 1\nsleep: 0\n")
+    (toys / "sleep").unlink()
     StageRunner(toys, "parent").run("a", print)
     assert log(toys) == "a"
 
