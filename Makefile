@@ -20,10 +20,10 @@ export GRADIO_ANALYTICS_ENABLED := False
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint clean FORCE
+.PHONY: help setup run test lint services services-stop drill clean FORCE
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 setup: .venv/.stamp ## install everything into .venv (TORCH=... chooses the build of torch)
 
@@ -41,8 +41,18 @@ lint: setup ## check style, types, the direction of imports and spelling
 	lint-imports
 	codespell
 
-clean: ## remove what the pipeline made; the environment, the DVC cache and the MLflow record stay
-	rm -rf .work artifacts data reports/index.html reports/vbench reports/latency reports/prune_study reports/sheets reports/curves reports/runs
+services: setup ## start PostgreSQL, an S3 store, MLflow, Prefect and its runner as processes of this machine
+	hummingbird services start
+
+services-stop: setup ## stop them; what they keep stays
+	hummingbird services stop
+
+drill: setup ## kill each part in turn under a run of a small project, run again, and compare
+	python -m evaluation.drill --out evaluation/results/drill.json
+
+clean: ## remove what the pipeline made; the environment, the DVC cache, the services and the MLflow record stay
+	[ ! -d .work ] || find .work -mindepth 1 -maxdepth 1 ! -name services ! -name outbox ! -name tracking.json -exec rm -rf {} +
+	rm -rf artifacts data reports/index.html reports/vbench reports/latency reports/prune_study reports/sheets reports/curves reports/runs
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -52,5 +62,5 @@ clean: ## remove what the pipeline made; the environment, the DVC cache and the 
 	@echo '$(TORCH)' | cmp -s - $@ || { pip install $(TORCH) && echo '$(TORCH)' > $@; }
 
 .venv/.stamp: .venv/.torch pyproject.toml constraints.txt
-	pip install -c constraints.txt -e '.[dev]'
+	pip install -c constraints.txt -e '.[dev,services]'
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from flows.settings import Settings
 from hummingbird import telemetry
 from hummingbird.cli import app
+from hummingbird.doctor import check_services
 from hummingbird.errors import UserError
+from hummingbird.files import write_json
+from hummingbird.ops.services.site import Site
 from hummingbird.params import Params, dump_params
 
 runner = CliRunner()
@@ -57,6 +62,14 @@ def test_help_lists_every_command_and_needs_no_heavy_import() -> None:
         "checkpoints",
         "parity",
         "prune",
+        "lineage",
+        "register",
+        "promote",
+        "rollback",
+        "registry",
+        "services",
+        "storage",
+        "track",
     ):
         assert command in done.stdout
 
@@ -172,15 +185,16 @@ def test_an_unknown_stage_gets_the_nearest_name(folder: Path) -> None:
 
 
 def test_the_exit_code_of_a_flow_is_passed_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {}
+    seen = []
 
-    def run_flow(**options: object) -> int:
-        seen.update(options)
+    def run_flow(settings: Settings) -> int:
+        seen.append(settings)
         return 1
 
     monkeypatch.setattr("flows.pipeline.run_flow", run_flow)
-    assert runner.invoke(app, ["flow", "run", "encode", "--force", "--profile", "small"]).exit_code == 1
-    assert seen == {"targets": ["encode"], "profile": "small", "force": True}
+    words = ["flow", "run", "encode", "--force", "--profile", "small", "--set", "seed=3"]
+    assert runner.invoke(app, words).exit_code == 1
+    assert seen == [Settings(targets=["encode"], profile="small", force=True, overrides={"seed": 3})]
 
 
 def test_commands_switch_telemetry_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,3 +217,10 @@ def test_the_doctor_reports_all_checks_and_fails_if_one_does(folder: Path, monke
     assert "there is no checkpoint folder" in result.output
     assert "params.yaml is valid, seed 1" in result.output
     assert "checks failed" in result.output
+    assert "none started here" in result.output  # servers
+
+
+def test_the_doctor_knows_the_servers_that_were_started_here(tmp_path: Path) -> None:
+    write_json(Site(tmp_path).state_path, {"s3": {"port": 9000, "pid": os.getpid(), "created": 0.0}})
+    finding = check_services(tmp_path)
+    assert (finding.ok, finding.detail) == (None, "s3 died; next: make services")

@@ -15,8 +15,10 @@ from hummingbird import telemetry
 
 
 def constraints(project: Path) -> dict[str, str]:
-    lines = (project / "constraints.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pins = [line.split("==") for line in (project / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    names = [name for name, _ in pins]
+    assert names == sorted(set(names)), "each package once, so that a merge cannot leave two pins of one"
+    return {name: version for name, version in pins}
 
 
 def requirements(project: Path) -> list[Requirement]:
@@ -51,8 +53,18 @@ def test_make_knows_its_targets_and_plans_the_setup_of_a_fresh_clone(project: Pa
     ).stdout  # fmt: skip
     steps = [plan.index(step) for step in ("-m venv .venv", "pip install torch", "-c constraints.txt", "dvc repro")]
     assert steps == sorted(steps)
-    for target in ("help", "setup", "test", "lint"):
+    for target in ("help", "setup", "test", "lint", "services", "services-stop", "drill"):
         subprocess.run(["make", "--dry-run", target], cwd=tmp_path, capture_output=True, check=True)
+
+
+def test_make_clean_keeps_what_is_not_the_pipelines(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_bytes((project / "Makefile").read_bytes())
+    for name in (".work/stage1/key", ".work/services/postgres", ".work/outbox", "artifacts", "mlartifacts"):
+        (tmp_path / name).mkdir(parents=True)
+    for _ in range(2):  # a second time there may be less to remove
+        subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".work", "Makefile", "mlartifacts"]
+    assert sorted(path.name for path in (tmp_path / ".work").iterdir()) == ["outbox", "services"]
 
 
 def test_make_switches_off_the_same_telemetry_as_the_command_line(project: Path) -> None:

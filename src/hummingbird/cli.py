@@ -10,15 +10,32 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from hummingbird import telemetry
-from hummingbird.commands import checkpoints, clips, flow, generate, miniature, params, parity, profile, prune
+from hummingbird.commands import (
+    checkpoints,
+    clips,
+    flow,
+    generate,
+    lineage,
+    miniature,
+    params,
+    parity,
+    profile,
+    prune,
+    registry,
+    services,
+    storage,
+    track,
+)
 from hummingbird.errors import UserError
 
 HELP = (
@@ -89,7 +106,6 @@ def options(
     """Options of every command; ``debug`` is read by :class:`Commands`."""
 
 
-@app.command()
 def stage(
     name: Annotated[str, typer.Argument(help="Name of the stage, as in dvc.yaml.")],
     other_settings: Annotated[
@@ -113,9 +129,8 @@ def stage(
         typer.echo(f"{name}.{metric} = {value:.6g}")
 
 
-@app.command()
 def doctor() -> None:
-    """Check this machine: versions, torch build, device, memory, disk, DVC, MLflow, Prefect, models, telemetry."""
+    """Check this machine: versions, torch, memory, disk, DVC, MLflow, Prefect, services, models, telemetry."""
     from hummingbird.doctor import examine, show
 
     findings = examine(Path())
@@ -124,7 +139,16 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-for command in (generate.generate, clips.curate, clips.finetune, parity.parity):
-    app.command()(command)
-for group in (checkpoints, flow, miniature, params, profile, prune):
-    app.add_typer(group.app, name=group.__name__.rpartition(".")[-1])
+PANELS: dict[str, tuple[Callable[..., None] | ModuleType, ...]] = {  # a module is a group of commands
+    "Run the pipeline": (stage, doctor, flow, params, profile),
+    "Make and trace videos": (generate.generate, lineage.lineage, clips.curate, clips.finetune),
+    "Models of a team": (registry.register, registry.promote, registry.rollback, registry),
+    "The paper's size": (parity.parity, checkpoints, miniature, prune),
+    "Servers and storage": (services, storage, track),
+}
+for panel, entries in PANELS.items():
+    for entry in entries:
+        if isinstance(entry, ModuleType):
+            app.add_typer(entry.app, name=entry.__name__.rpartition(".")[-1], rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel)(entry)

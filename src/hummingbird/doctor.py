@@ -18,7 +18,9 @@ from flows.pipeline import prepare_prefect
 from hummingbird import telemetry
 from hummingbird.errors import UserError
 from hummingbird.models.checkpoints import verify_folder
-from hummingbird.ops import tracking
+from hummingbird.ops import outbox, server
+from hummingbird.ops.services.control import report
+from hummingbird.ops.services.site import Site
 from hummingbird.params import load_params
 
 PACKAGES = ("torch", "diffusers", "transformers", "dvc", "mlflow", "prefect", "great-expectations", "polars", "av")
@@ -46,6 +48,7 @@ def examine(root: Path) -> list[Finding]:
         "DVC": check_dvc,
         "MLflow": check_mlflow,
         "Prefect": check_prefect,
+        "services": check_services,
         "models": check_models,
         "telemetry": check_telemetry,
     }
@@ -144,14 +147,28 @@ def check_dvc(root: Path) -> Finding:
 
 
 def check_mlflow(root: Path) -> Finding:
-    tracking.check_reachable(root)
-    return Finding("MLflow", True, tracking.tracking_uri(root).rsplit("@", 1)[-1])
+    uri = server.tracking_uri(root)
+    server.check_server(uri)
+    waiting = len(outbox.folders(root))
+    return Finding(
+        "MLflow", True, server.shown(uri) + (f"; {waiting} runs: hummingbird track status" if waiting else "")
+    )
 
 
 def check_prefect(root: Path) -> Finding:
     prepare_prefect()
     url = os.environ.get("PREFECT_API_URL")
     return Finding("Prefect", True, url or "no server set (PREFECT_API_URL): each flow run starts one for itself")
+
+
+def check_services(root: Path) -> Finding:
+    """The servers that `hummingbird services` started here. None is needed, but one that was started should work."""
+    started = [one for one in report(Site(root)) if one.state != "stopped"]
+    if not started:
+        return Finding("services", True, "none started here (make services); a run needs none")
+    broken = [one.name for one in started if one.state != "working"]
+    detail = ", ".join(f"{one.name} {one.state}" for one in started)
+    return Finding("services", None if broken else True, detail + ("; next: make services" if broken else ""))
 
 
 def check_models(root: Path) -> Finding:
