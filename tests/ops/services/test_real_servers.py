@@ -133,6 +133,8 @@ def test_both_servers_keep_their_records_in_postgresql_and_the_runner_has_regist
     cursor = connection.cursor()
     cursor.execute("select datname, count(*) from pg_stat_activity where datname is not null group by 1")
     assert {"mlflow", "prefect"} <= {name for name, _ in cursor.fetchall()}
+    cursor.execute("show jit")
+    assert cursor.fetchone() == ("off",)
     connection.close()
     api = environment(site)["PREFECT_API_URL"]
     deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
