@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 COLOURS = 96  # of a picture: enough for text, and few bytes
 DRAWN_MS = 3000  # in which a page moves its graph or its charts to their places
 MARGIN = 264  # pixels at the left of Prefect's pages: the menu
-TAGS = 7  # of a version that the picture of the registry shows; all thirty would fill it
+TAGS = 5  # of a version that the picture of the registry shows; all thirty would fill it
 
 
 def main(words: list[str] | None = None) -> int:
@@ -115,7 +115,7 @@ def charts() -> bytes:
 
 def model() -> bytes:
     """The registered model: its versions and their aliases."""
-    with open_page(browser(), 1300, 728) as page:
+    with open_page(browser(), 1300, 650) as page:
         page.goto(f"{address('MLFLOW_TRACKING_URI')}/#/models/{NAME}")
         page.get_by_text("champion").first.wait_for()
         if (news := page.get_by_role("button", name="Try it now")).is_visible():
