@@ -1,7 +1,7 @@
 """Ends what a killed run left behind in Prefect: its flow run, which would stay "Running" (Prefect issue 16746).
 
-A run keeps a file in ``.work/flows`` while it lives, touched every half minute. The next run in the folder looks at
-these files, and marks the flow run of each dead one as crashed.
+A run has a file in ``.work/flows``, touched every half minute, until Prefect knows how it ended. The next run in the
+folder looks at these files, and marks the flow run of each dead one as crashed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -22,7 +22,9 @@ from hummingbird.files import read_json, write_json
 from hummingbird.ops.services.processes import Started
 
 if TYPE_CHECKING:
+    from prefect import Flow
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun, State
 
 FOLDER = ".work/flows"
 BEAT = 30.0  # seconds between signs of life
@@ -31,8 +33,9 @@ OLD = 10 * BEAT  # a run on another machine is dead if it gave no sign for so lo
 
 @contextmanager
 def alive(root: Path, flow_run: str) -> Iterator[None]:
-    """Keep the sign of life of a flow run while the block runs."""
-    path = root / FOLDER / f"{flow_run}.json"
+    """Give signs of life of a flow run while the block runs. The last one stays: Prefect is yet to be told the end,
+    and may be away by then (see :func:`forget`)."""
+    path = _sign(root, flow_run)
     me = psutil.Process()
     write_json(path, {"host": platform.node(), "pid": me.pid, "started": me.create_time()})
     over = threading.Event()
@@ -43,7 +46,15 @@ def alive(root: Path, flow_run: str) -> Iterator[None]:
     finally:
         over.set()
         beat.join()
-        path.unlink(missing_ok=True)
+
+
+def forget(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Remove the sign of life of a run in the current folder: a hook for states that Prefect has taken as its end."""
+    _sign(Path(), str(flow_run.id)).unlink(missing_ok=True)
+
+
+def _sign(root: Path, flow_run: str) -> Path:
+    return root / FOLDER / f"{flow_run}.json"
 
 
 def _beat(path: Path, over: threading.Event) -> None:

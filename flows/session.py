@@ -119,7 +119,11 @@ def _recorded_in(root: Path, folder: Path) -> Iterator[None]:
     if folder == root:
         yield
         return
-    server.connect(root)  # makes the experiment, with its artifacts beside those of the project
+    try:
+        server.connect(root)  # makes the experiment, with its artifacts beside those of the project
+    except server.UnreachableError:  # whoever opens the run says so
+        if not server.has_answered(root):
+            raise
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = server.tracking_uri(root)
     try:

@@ -23,6 +23,7 @@ from prefect.tasks import exponential_backoff
 from flows import artifacts, devices
 from flows.failures import BUSY, BusyError, KilledError, LostError, StageError
 from flows.links import newest_run, run_link
+from flows.reaper import forget
 from flows.session import Session, open_session
 from flows.settings import Overrides, Profile, Seconds, Settings, Targets
 from hummingbird.files import read_json
@@ -34,7 +35,14 @@ RETRIES = 5  # while DVC is busy or a server away: after 2, 4, 8, 16 and 32 seco
 _threads: Any = ThreadPoolTaskRunner(max_workers=64)  # `StageRunner` bounds what really runs
 
 
-@flow(name="hummingbird", task_runner=_threads, persist_result=False)
+@flow(
+    name="hummingbird",
+    task_runner=_threads,
+    persist_result=False,
+    on_completion=[forget],
+    on_failure=[forget],
+    on_crashed=[forget],
+)
 def hummingbird(
     targets: Targets | None = None,
     profile: Profile | None = None,

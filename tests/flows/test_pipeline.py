@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,16 +12,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
+from prefect import flow_engine
+from prefect.client.orchestration import get_client
 
-from flows import pipeline
+from flows import pipeline, reaper
 from flows.failures import BusyError, StageError
 from flows.pipeline import make_plan, run_flow
 from flows.repro import StageRunner
 from flows.settings import Settings
 from hummingbird.errors import UserError
 from hummingbird.ops import server
+from hummingbird.ops.syncing import sync
 from hummingbird.params import Params, dump_params
 
 
@@ -194,6 +199,54 @@ def wait_for_number(file: Path, process: subprocess.Popen[bytes]) -> int:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     return int(file.read_text())
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_whose_end_prefect_did_not_hear_of_is_crashed_by_the_next(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell = flow_engine.propose_state_sync
+
+    def lose_ends(client: Any, state: Any, **about: Any) -> Any:
+        if state.is_final():
+            raise httpx.ConnectError("All connection attempts failed")
+        return tell(client, state, **about)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flow_engine, "propose_state_sync", lose_ends)
+        with pytest.raises(UserError, match="Prefect server went away"):
+            run_flow(Settings(targets=["a"]))
+    assert log(toys) == "a"
+    (sign,) = (toys / reaper.FOLDER).iterdir()
+    sign.write_text(json.dumps(json.loads(sign.read_text()) | {"started": 0.0}))  # as if this process had ended
+    assert run_flow(Settings(targets=["b"])) == 0
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(sign.stem).state  # type: ignore[arg-type]  # it takes text as well
+    assert state is not None and state.is_crashed()
+    assert not list((toys / reaper.FOLDER).iterdir()), "Prefect knows how both runs ended"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_apart_goes_on_while_mlflow_is_away(
+    toys_in_git: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/of-its-own.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    (toys_in_git / ".work").mkdir()
+
+    def away(uri: str) -> None:
+        raise server.UnreachableError("it does not answer", "start it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server, "check_server", away)
+        with pytest.raises(UserError, match="it does not answer"):
+            run_flow(Settings(clean=True, targets=["a"]))
+        (toys_in_git / ".work/tracking.json").write_text(json.dumps({"answered": [uri]}))
+        assert run_flow(Settings(clean=True, targets=["a"])) == 0
+    (folder,) = (path for path in (toys_in_git / ".work/worktrees").iterdir() if path.is_dir())
+    assert log(folder) == "a"
+    assert sync(toys_in_git, server.connect(toys_in_git)).sent == ["flow"]
+    assert newest_flow().info.status == "FINISHED"
 
 
 def test_a_dead_server_is_one_clear_error(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
