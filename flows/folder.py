@@ -3,16 +3,19 @@ first waits until it has the folder for itself, then puts its parameters in plac
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from flows import worktree
 from flows.settings import Settings
 from hummingbird.errors import UserError
+from hummingbird.files import read_json, write_json
+from hummingbird.ops.services.processes import CLOCK_SLACK
 from hummingbird.profiles import use_profile
 
 LOCK = ".work/flow.lock"
@@ -34,7 +37,7 @@ def working_folder(root: Path, settings: Settings, say: Callable[[str], None]) -
     apart = worktree.describe(root, settings) if settings.apart else None
     folder = apart.folder if apart else root
     with alone_in(folder, say):
-        if forget_damaged_locks(folder):
+        if tidy_locks(folder):
             say("DVC's table of locks was cut off by a killed process or a full disk; it starts anew")
         if apart:
             worktree.prepare(apart)
@@ -60,9 +63,12 @@ def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def forget_damaged_locks(folder: Path) -> bool:
-    """Remove DVC's table of locks if a killed process, or a full disk, left half of it: DVC refuses to work with it,
-    and writes it in place. Returns whether it did.
+def tidy_locks(folder: Path) -> bool:
+    """Take out of DVC's table of locks what processes hold that are gone, and remove the whole table if one of them, or
+    a full disk, left half of it: DVC writes it in place, and refuses to work with half. Returns whether it was half.
+
+    DVC itself forgets the dead only when they are in its way, and takes any process for the holder that got the number
+    of a dead one since, as after a restart of the machine.
 
     For a run that has ``folder`` to itself; another DVC process that is writing the table is waited for.
     """
@@ -73,20 +79,32 @@ def forget_damaged_locks(folder: Path) -> bool:
         return False
     try:
         with make_lock(str(table.with_name("rwlock.lock"))):
-            if _is_json(table):
-                return False
-            table.unlink(missing_ok=True)
-            return True
+            try:
+                found = read_json(table)
+            except ValueError:
+                table.unlink(missing_ok=True)
+                return True
+            held = _held_by_the_living(found, table.stat().st_mtime)
+            if held != found:
+                write_json(table, held)
+            return False
     except LockError:  # DVC is busy with it, so it is not damaged
         return False
 
 
-def _is_json(path: Path) -> bool:
+def _held_by_the_living(table: Mapping[str, Any], changed: float) -> dict[str, Any]:
+    """What is left of DVC's table, ``changed`` last at that time (seconds of the epoch), without the dead."""
+    write = {path: info for path, info in table.get("write", {}).items() if _lives(info, changed)}
+    read = {path: [info for info in infos if _lives(info, changed)] for path, infos in table.get("read", {}).items()}
+    return {"write": write, "read": {path: infos for path, infos in read.items() if infos}}
+
+
+def _lives(info: Mapping[str, Any], changed: float) -> bool:
+    """Whether a process in the table lives; one that began after the last entry was made is another."""
     try:
-        json.loads(path.read_text())
-    except ValueError:
+        return psutil.Process(int(info["pid"])).create_time() < changed + CLOCK_SLACK
+    except psutil.NoSuchProcess:
         return False
-    return True
 
 
 def _lock_of(folder: Path) -> Path:

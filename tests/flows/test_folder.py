@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows import pipeline, worktree
 from flows.dag import Dag
-from flows.folder import alone_in, forget_damaged_locks, working_folder
+from flows.folder import alone_in, tidy_locks, working_folder
 from flows.pipeline import Plan, run_flow
 from flows.settings import Settings
 from hummingbird.errors import UserError
+from hummingbird.files import read_json, write_json
 from hummingbird.params import Params, dump_params, load_params
 
 
@@ -83,12 +87,26 @@ def test_a_folder_without_a_project_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_half_a_table_of_locks_goes_and_a_whole_one_stays(tmp_path: Path) -> None:
     table = tmp_path / ".dvc/tmp/rwlock"
-    assert not forget_damaged_locks(tmp_path)
+    assert not tidy_locks(tmp_path)
     table.parent.mkdir(parents=True)
     for text, goes in (("{}", False), ('{"read": {}}', False), ("", True), ('{"read": {"a', True)):
         table.write_text(text)
-        assert forget_damaged_locks(tmp_path) is goes
+        assert tidy_locks(tmp_path) is goes
         assert table.exists() is not goes
+
+
+def test_locks_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    table = tmp_path / ".dvc/tmp/rwlock"
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    me, gone = {"pid": os.getpid(), "cmd": "dvc repro"}, {"pid": dead.pid, "cmd": "dvc repro --single-item a"}
+    write_json(table, {"write": {"a": gone, "b": me}, "read": {"c": [gone, me], "d": [gone]}})
+    assert not tidy_locks(tmp_path)
+    assert read_json(table) == {"write": {"b": me}, "read": {"c": [me]}}
+    before_my_time = psutil.Process().create_time() - 60
+    os.utime(table, (before_my_time, before_my_time))
+    assert not tidy_locks(tmp_path)
+    assert read_json(table) == {"write": {}, "read": {}}, "the holder of this process's number was another"
 
 
 def test_a_table_of_locks_that_is_being_written_stays(tmp_path: Path) -> None:
@@ -98,5 +116,5 @@ def test_a_table_of_locks_that_is_being_written_stays(tmp_path: Path) -> None:
     table.parent.mkdir(parents=True)
     table.write_text("")
     with make_lock(str(table.with_name("rwlock.lock"))):
-        assert not forget_damaged_locks(tmp_path)
+        assert not tidy_locks(tmp_path)
     assert table.exists()
