@@ -174,16 +174,12 @@ def drill(names: Sequence[str], home: Path, *, short: bool) -> dict[str, Any]:
     start = time.monotonic()
     with (short_site if short else long_site)(home) as site:
         disk = site.disk.kind
-        for seed, name in enumerate(names, 1):
-            print(f"{name}: {FAULTS[name].what} ...", flush=True)
-            try:
-                outcome = exercise(site, name, FAULTS[name], seed)
-            except Exception as error:  # the others are worth knowing all the same
-                outcome = Outcome(name, FAULTS[name].what, wrong=[f"{type(error).__name__}: {error}"])
-                site.servers.start()
-            found.append(outcome)
-            for problem in [*outcome.wrong, *outcome.counts.wrong, *outcome.locks]:
-                print(f"    {problem}", flush=True)
+        try:
+            for seed, name in enumerate(names, 1):
+                print(f"{name}: {FAULTS[name].what} ...", flush=True)
+                found.append(attempt(site, name, seed))
+        except KeyboardInterrupt:
+            print("interrupted: the rest is not known", flush=True)
     show(found)
     form = "short: dvc repro, MLflow on SQLite" if short else "PostgreSQL, MLflow, Prefect, rclone as S3, a worker"
     took = round(time.monotonic() - start, 1)
@@ -192,8 +188,20 @@ def drill(names: Sequence[str], home: Path, *, short: bool) -> dict[str, Any]:
         from evaluation.latency.harness import processor_name  # with torch, which takes longer than all other imports
 
         conditions["processor"] = processor_name()
-    return {"conditions": conditions, "passed": all(it.passed for it in found),
+    return {"conditions": conditions, "passed": len(found) == len(names) and all(it.passed for it in found),
             "faults": [{**asdict(it), "passed": it.passed} for it in found]}  # fmt: skip
+
+
+def attempt(site: Site, name: str, seed: int) -> Outcome:
+    """As :func:`exercise`; an error is an outcome too, for the other faults are worth knowing all the same."""
+    try:
+        outcome = exercise(site, name, FAULTS[name], seed)
+    except Exception as error:
+        outcome = Outcome(name, FAULTS[name].what, wrong=[f"{type(error).__name__}: {error}"])
+        site.servers.start()
+    for problem in [*outcome.wrong, *outcome.counts.wrong, *outcome.locks]:
+        print(f"    {problem}", flush=True)
+    return outcome
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
