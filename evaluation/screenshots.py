@@ -55,6 +55,7 @@ def save(picture: bytes, path: Path) -> Path:
     """Write a picture with few colours."""
     with Image.open(io.BytesIO(picture)) as image:
         small = image.convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    path.parent.mkdir(parents=True, exist_ok=True)
     small.save(path, optimize=True)
     return path
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hummingbird.commands.terminal import wide_console
+
 if TYPE_CHECKING:
     from rich.tree import Tree
 
     from hummingbird.ops.lineage import Link
-
-WIDTH = 160  # columns where there is no terminal: a hash and what it is of belong in one line
 
 
 def lineage(
@@ -39,12 +39,7 @@ def lineage(
     if as_json:
         typer.echo(json.dumps(asdict(chain.link), indent=2))
     else:
-        from rich.console import Console
-
-        console = Console()
-        if not console.is_terminal:
-            console.width = WIDTH
-        console.print(_tree(chain.link))
+        wide_console().print(_tree(chain.link))
     if restore is not None:
         from hummingbird.ops.restore import restore as run
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hummingbird.commands.terminal import wide_console
+
 if TYPE_CHECKING:
     from hummingbird.ops.registry.gates import Verdict
     from hummingbird.params import Promotion
@@ -141,7 +143,6 @@ def _print(rows: list[Any], as_json: bool, title: str) -> None:
     if as_json:
         typer.echo(json.dumps(values, indent=2))
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -153,4 +154,4 @@ def _print(rows: list[Any], as_json: bool, title: str) -> None:
         table.add_column(column, overflow="fold")
     for row in values:
         table.add_row(*("-" if row[column] in (None, "") else escape(str(row[column])) for column in columns))
-    Console().print(table)
+    wide_console().print(table)

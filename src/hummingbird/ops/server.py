@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "hummingbird"
 TIMEOUT = 5.0  # seconds for a server to say that it is there
-SETTINGS = {  # no telemetry; give up on a dead server in seconds, where MLflow would try for four minutes
+SETTINGS = {  # no telemetry, no lines among ours; give up on a dead server in seconds, where MLflow would take minutes
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
 }
