@@ -1,11 +1,13 @@
 """What the flow costs over plain `dvc repro`, and how fast both find that there is nothing to do.
 
-    python -m evaluation.ops_bench --out evaluation/results/ops_bench.json [--project DIR] [--targets STAGE ...]
+    python -m evaluation.ops_bench [made_graph|short_chain|default_chain]
 
-Without ``--project``: on a made graph of stages that only sleep, where every second above the longest path is overhead.
-With it: on a clone of that project, from nothing (an empty DVC cache), by `dvc repro` and then by the flow in a second
-clone. Each no-op is run ``--repeats`` times; the times are wall times of whole processes, the start of the interpreter
-and of Prefect's temporary server included. Runs nothing else meanwhile, and says how busy the machine was.
+``made_graph``: a chain of stages that only sleep, where every second above their sum is overhead. The others: a clone
+of this project from nothing (an empty DVC cache), by `dvc repro` and then by the flow in a second clone;
+``short_chain`` with the parameters of :mod:`evaluation.short`. Each no-op is run ``--repeats`` times. The times are
+wall times of whole processes, the start of the interpreter and of Prefect's temporary server included (there is none if
+``PREFECT_API_URL`` is set). Runs nothing else meanwhile, and says how busy the machine was. A result takes the place of
+the one of its name in ``--out``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ from typing import Any
 
 import yaml
 
+from evaluation.short import SHORT
+from hummingbird.files import read_json, write_json
+from hummingbird.params import dump_params, load_params, with_overrides
+
 STAGE = """
 import json, pathlib, sys, time
 name, seconds, *needs = sys.argv[1:]
@@ -34,43 +40,53 @@ pathlib.Path(f"reports/runs/{name}.json").write_text(json.dumps({"run_id": None,
 """
 DVC = [sys.executable, "-m", "dvc", "repro", "-q"]
 FLOW = [sys.executable, "-m", "hummingbird", "flow", "run"]
+GRAPHS = ("made_graph", "short_chain", "default_chain")
 TARGETS: dict[str, float] = {"overhead": 0.05, "noop_dvc_s": 5.0, "noop_flow_s": 15.0}
 
 
 def main() -> None:
     """Measure, print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--project", type=Path, help="clone this one; none: a made graph")
-    parser.add_argument("--targets", nargs="*", default=[], help="stages of the project; none: all")
+    parser.add_argument(
+        "graph", choices=("made_graph", "short_chain", "default_chain"), nargs="?", default="made_graph"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="that each stage of the made graph sleeps")
     parser.add_argument("--repeats", type=int, default=3, help="of each no-op")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("evaluation/results/ops_bench.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = measure(Path(folder), arguments.project, arguments.targets, arguments.seconds, arguments.repeats)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+        result = measure(Path(folder), arguments.graph, arguments.seconds, arguments.repeats)
+    write_json(arguments.out, {**read_json(arguments.out), arguments.graph: result})
     print(json.dumps(result, indent=2))
 
 
-def measure(folder: Path, project: Path | None, targets: list[str], seconds: float, repeats: int) -> dict[str, Any]:
+def measure(folder: Path, graph: str, seconds: float, repeats: int) -> dict[str, Any]:
     """Time both ways, in two equal projects below ``folder``."""
-    found: dict[str, Any] = {"project": str(project or "made graph"), "targets": targets, "cpus": os.cpu_count()}
+    server = "one that runs" if os.environ.get("PREFECT_API_URL") else "temporary"
+    found: dict[str, Any] = {"cpus": os.cpu_count(), "prefect_server": server}
     for name, command in (("dvc", DVC), ("flow", FLOW)):
         where = folder / name
-        if project is None:
+        if graph == "made_graph":
             make_graph(where, seconds)
         else:
-            subprocess.run(["git", "clone", "-q", str(project), str(where)], check=True)
+            clone(where, SHORT if graph == "short_chain" else {})
         found[f"load_before_{name}"] = os.getloadavg()[0]
-        found[f"{name}_s"] = timed([*command, *targets], where)
-        nothing = [timed([*command, *targets], where) for _ in range(repeats)]
+        found[f"{name}_s"] = timed(command, where)
+        nothing = [timed(command, where) for _ in range(repeats)]
         found[f"noop_{name}_s"] = statistics.median(nothing)
         found[f"noop_{name}_all_s"] = nothing
-        if project is not None:
-            shutil.rmtree(where)
+        shutil.rmtree(where)  # a default run takes gigabytes
     found["overhead"] = found["flow_s"] / found["dvc_s"] - 1
     return found | {"met": {name: found[name] <= bound for name, bound in TARGETS.items()}}
+
+
+def clone(folder: Path, overrides: dict[str, Any]) -> None:
+    """This project as committed, with other parameters, committed too."""
+    subprocess.run(["git", "clone", "-q", str(Path.cwd()), str(folder)], check=True)
+    params = folder / "params.yaml"
+    params.write_text(dump_params(with_overrides(load_params(params), overrides)))
+    who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    subprocess.run(["git", *who, "commit", "-q", "--allow-empty", "-am", "Parameters"], check=True, cwd=folder)
 
 
 def make_graph(folder: Path, seconds: float) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dvc  # noqa: F401 - its log keeps the standard output it finds at its import: a test's is closed afterwards
 import pytest
@@ -13,6 +13,9 @@ from hypothesis import settings
 
 from hummingbird import telemetry
 from hummingbird.runlog import SilentLog
+
+if TYPE_CHECKING:
+    from hummingbird.ops.registry.evidence import Evidence
 
 # before any test module imports torch or a tool that reads them
 telemetry.switch_off()
@@ -69,3 +72,48 @@ def moto() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def known() -> Callable[..., Evidence]:
+    """Evidence of a registered version of one file, with which nothing is wrong but what a test says."""
+    from hummingbird.ops.registry.evidence import (
+        CLEAN,
+        GREEN,
+        PUSHED,
+        UP_TO_DATE,
+        Evidence,
+        Figure,
+        Files,
+        Latency,
+        Provenance,
+        Quality,
+    )
+
+    sound = Provenance(commit="c0ffee", lock_sha256="11", git=CLEAN, stages=UP_TO_DATE, data=PUSHED, gates=GREEN)
+
+    def known(
+        reward: float = 0.5,
+        seconds: float = 0.1,
+        *,
+        size: int = 100,
+        figures: tuple[str, ...] = ("held_out_reward",),
+        **provenance: Any,
+    ) -> Evidence:
+        """Its ``figures`` are ``reward`` +- 0.01, it takes ``seconds``, and its file has ``size`` bytes."""
+        figure = Figure(value=reward, low=reward - 0.01, high=reward + 0.01)
+        return Evidence(
+            model="stage2",
+            producer_run_id="r1",
+            files=Files(md5="d3.dir", count=1, size=size),
+            provenance=sound.model_copy(update=provenance),
+            quality=Quality(
+                mode="miniature", suite="a1", judges="b2", seeds="1", n=8, figures=dict.fromkeys(figures, figure)
+            ),
+            latency=Latency(
+                median_s=seconds, p95_s=seconds, n=5, device="cpu", dtype="float32", threads=2, resolution="32x32",
+                frames=8,
+            ),
+        )  # fmt: skip
+
+    return known

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from evaluation.short import SHORT
 from flows.dag import read_dag
 from hummingbird.errors import UserError
 from hummingbird.ops.registry import evidence, promotion
-from hummingbird.ops.registry.evidence import Evidence, Figure, Files, Latency, Provenance, Quality
+from hummingbird.ops.registry.evidence import Evidence
 from hummingbird.ops.registry.server import PIPELINE, Registry
 from hummingbird.ops.services import postgres
 from hummingbird.ops.services.site import Site
@@ -196,8 +196,10 @@ def test_a_knob_of_the_form_runs_what_depends_on_it(desk: Path, page: Page, pref
     assert {key.removeprefix("metrics-").replace("-", "_") for key in made if key.startswith("metrics-")} == expected
 
 
-def test_a_person_approves_a_promotion(desk: Path, page: Page, prefect: Prefect) -> None:
-    registry = register_two(desk)
+def test_a_person_approves_a_promotion(
+    desk: Path, page: Page, prefect: Prefect, known: Callable[..., Evidence]
+) -> None:
+    registry = register_two(desk, known)
     promotion.promote(registry, 1, "champion", "the first", load_params(desk / "params.yaml").promotion)
     registry.set_alias("candidate", 2)
     models = f"{os.environ['MLFLOW_TRACKING_URI']}/#/models"
@@ -227,7 +229,7 @@ def test_a_person_approves_a_promotion(desk: Path, page: Page, prefect: Prefect)
     assert registry.entries()[-1].who == "ann"
 
 
-def register_two(folder: Path) -> Registry:
+def register_two(folder: Path, known: Callable[..., Evidence]) -> Registry:
     """Two registered versions, the second better; what they would be made of does not matter here."""
     registry = Registry(folder)
     registry.client.create_registered_model(registry.name)
@@ -240,30 +242,7 @@ def register_two(folder: Path) -> Registry:
         registry.client.log_artifacts(run.info.run_id, made, "model")
     registry.client.set_terminated(run.info.run_id)
     for reward in (0.5, 0.6):
-        tags = evidence.to_tags(known(reward))
+        tags = evidence.to_tags(known(reward, size=1, figures=Params().promotion.figures))
         source = f"{run.info.artifact_uri}/model"
         registry.client.create_model_version(registry.name, source, run.info.run_id, tags, await_creation_for=0)
     return registry
-
-
-def known(reward: float) -> Evidence:
-    figure = Figure(value=reward, low=reward - 0.01, high=reward + 0.01)
-    return Evidence(
-        model="stage2",
-        producer_run_id="r1",
-        files=Files(md5="d3.dir", count=1, size=1),
-        provenance=Provenance(
-            commit="c0ffee", lock_sha256="11", git="clean", stages="up to date", data="pushed", gates="green"
-        ),
-        quality=Quality(
-            mode="miniature",
-            suite="a1",
-            judges="b2",
-            seeds="1",
-            n=8,
-            figures=dict.fromkeys(Params().promotion.figures, figure),
-        ),
-        latency=Latency(
-            median_s=0.1, p95_s=0.1, n=5, device="cpu", dtype="float32", threads=2, resolution="32x32", frames=8
-        ),
-    )

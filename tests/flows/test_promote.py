@@ -17,21 +17,13 @@ from httpx import HTTPStatusError
 from hummingbird.errors import UserError
 from hummingbird.ops import tracking
 from hummingbird.ops.registry import evidence, promotion
-from hummingbird.ops.registry.evidence import Evidence, Figure, Files, Latency, Provenance, Quality
+from hummingbird.ops.registry.evidence import Evidence
 from hummingbird.ops.registry.server import PIPELINE, Registry
 from hummingbird.params import Params, Promotion, dump_params
 
 
-@pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=180):
-        yield
-
-
 @pytest.fixture
-def registry(tmp_path: Path, runs: str, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def registry(tmp_path: Path, runs: str, monkeypatch: pytest.MonkeyPatch, known: Callable[..., Evidence]) -> Registry:
     """Versions 1 (the champion to be), 2 (better) and 3 (worse) of a registered model of this test's own."""
     for name in ("MLFLOW_RUN_ID", tracking.PARENT):
         monkeypatch.delenv(name, raising=False)
@@ -45,31 +37,13 @@ def registry(tmp_path: Path, runs: str, monkeypatch: pytest.MonkeyPatch) -> Regi
         (folder / PIPELINE).mkdir(parents=True)
         (folder / PIPELINE / "weights").write_bytes(b"w")
         (folder / "MLmodel").touch()
-        registry.client.create_model_version(
-            registry.name, folder.as_uri(), tags=evidence.to_tags(known(reward)), await_creation_for=0
-        )
+        tags = evidence.to_tags(known(reward, size=1, figures=Promotion().figures))
+        registry.client.create_model_version(registry.name, folder.as_uri(), tags=tags, await_creation_for=0)
     return registry
 
 
-def known(reward: float) -> Evidence:
-    figure = Figure(value=reward, low=reward - 0.01, high=reward + 0.01)
-    figures = {"held_out_reward": figure, "probe_all": figure}
-    return Evidence(
-        model="stage2",
-        producer_run_id="r1",
-        files=Files(md5="d3.dir", count=1, size=1),
-        provenance=Provenance(
-            commit="c0ffee", lock_sha256="11", git="clean", stages="up to date", data="pushed", gates="green"
-        ),
-        quality=Quality(mode="miniature", suite="a1", judges="b2", seeds="1", n=8, figures=figures),
-        latency=Latency(
-            median_s=0.1, p95_s=0.1, n=5, device="cpu", dtype="float32", threads=2, resolution="32x32", frames=8
-        ),
-    )
-
-
 @pytest.fixture
-def start(registry: Registry, prefect_server: None) -> Iterator[Any]:
+def start(registry: Registry, prefect_server: str) -> Iterator[Any]:
     """Starts the flow in another thread; the result is its last state."""
     from flows.promote import promote
 
